@@ -1,0 +1,128 @@
+"""What the connector needs of a log with partitions; `kafka` and `embedded` fulfil it and pass one conformance suite.
+
+Offsets rise by at least one per record in a partition; compaction leaves gaps, so nothing may count on +1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from connector.model import Lane
+
+Headers = Sequence[tuple[str, bytes]]
+Acknowledged = Callable[[Lane, int], None]
+"""Called with lane and offset, from within `Producer.poll` or `flush`; within a lane in the order of `send`."""
+
+
+class Record(NamedTuple):
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int
+    leader_epoch: int | None = None
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as it should be. `config` holds Kafka's topic settings (`cleanup.policy`, ...)."""
+
+    name: str
+    partitions: int
+    replication_factor: int = 1
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicInfo:
+    """A topic as it is. `topic_id` changes when a topic is deleted and made again under its name."""
+
+    name: str
+    topic_id: str
+    partitions: int
+    config: Mapping[str, str]
+
+
+class Producer(Protocol):
+    """Idempotent and gapless: within a lane records land in the order sent, and after a failure none lands any more.
+
+    `poll`, `flush` and `send` raise DeliveryFailed once a record could not be delivered; it is of no use then.
+    """
+
+    def send(self, lane: Lane, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
+        """Queues; blocks (serving acknowledgements) while the queue is full. Raises UnpublishableRow when the record
+        is larger than the broker takes: nothing was queued, and the producer remains usable."""
+        ...
+
+    def poll(self, timeout_s: float) -> None:
+        """Serves acknowledgements."""
+        ...
+
+    def flush(self, timeout_s: float) -> None:
+        """Waits until everything sent is acknowledged. Raises DeliveryFailed when time runs out."""
+        ...
+
+    def close(self) -> None:
+        """Ends at once; what was not acknowledged may or may not land."""
+        ...
+
+
+class Consumer(Protocol):
+    """Reads lanes that it is told to, from offsets that it is told. Raises Unreachable, ForeignLog (offset out of
+    range)."""
+
+    def assign(self, offsets: Mapping[Lane, int]) -> None:
+        """Replaces the assignment; each lane is read from its offset on."""
+        ...
+
+    def consume(self, max_records: int, timeout_s: float) -> Sequence[Record]:
+        """Up to that many records of assigned lanes, in offset order within a lane; empty after the time-out."""
+        ...
+
+    def positions(self) -> Mapping[Lane, int]:
+        """The next offset of each assigned lane; past gaps that compaction left."""
+        ...
+
+    def commit(self, offsets: Mapping[Lane, int]) -> None:
+        """Publishes offsets for lag tools. Advisory: nothing resumes from them."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Admin(Protocol):
+    """Raises Unreachable, AuthenticationFailed."""
+
+    def create(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
+        """Makes those that do not exist; returns their names. Existing ones are left as they are."""
+        ...
+
+    def describe(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
+        """Those of the names that exist."""
+        ...
+
+    def list(self, prefix: str) -> Sequence[str]: ...
+
+    def beginning_offsets(self, lanes: Sequence[Lane]) -> Mapping[Lane, int]: ...
+
+    def end_offsets(self, lanes: Sequence[Lane]) -> Mapping[Lane, int]: ...
+
+    def offsets_at(self, lanes: Sequence[Lane], timestamp_ms: int) -> Mapping[Lane, int]:
+        """The first offset whose record is at or after that time; the end where there is none."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Broker(Protocol):
+    """A factory of the three, all on the same log."""
+
+    def producer(self, acknowledged: Acknowledged) -> Producer: ...
+
+    def consumer(self, group: str) -> Consumer: ...
+
+    def admin(self) -> Admin: ...

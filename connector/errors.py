@@ -1,0 +1,114 @@
+"""Every error the connector raises on purpose, as one tree. Nothing else may define a public exception.
+
+    VecsyncError
+    ├── ConfigurationError          exit 3   the configuration cannot be used
+    │   └── UsageError              exit 2   the command line asks for something that does not exist
+    ├── PreflightRefused            exit 4   the source is set up so that a row could be lost
+    ├── DifferenceFound             exit 5   source and replica differ
+    ├── Unreachable                 exit 6   a server does not answer            (retriable)
+    │   ├── AuthenticationFailed    exit 6   it answers, and refuses the account
+    │   ├── ConnectionLost          exit 6   it answered, and went away          (retriable)
+    │   └── DeliveryFailed          exit 6   the broker did not take a record    (retriable)
+    └── DataRefused                 exit 7   going on would lose or reorder a row
+        ├── PositionLost            exit 7   the source no longer has what comes next
+        ├── ForeignLog              exit 7   topic or source is not the one recorded
+        ├── CorruptedLog            exit 7   bytes that are not what the format says
+        ├── UnsupportedChange       exit 7   a change that is not understood, or came incomplete
+        ├── UnpublishableRow        exit 7   a row that the broker can never take
+        ├── DuplicateServerId       exit 7   another reader uses our server_id
+        └── ReplicaRefused          exit 7   the replica file is newer, foreign, or already has a writer
+
+`retriable` says whether the same call may succeed later without anybody doing anything. `hint` says what to do.
+"""
+
+from typing import ClassVar
+
+
+class VecsyncError(Exception):
+    """Base of all; `hint` is one sentence a user can act on, and is part of what the command line prints."""
+
+    retriable: ClassVar[bool] = False
+    exit_code: ClassVar[int] = 1
+    hint: str = ""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+
+
+class ConfigurationError(VecsyncError):
+    exit_code = 3
+    hint = "Run `vecsync config check` to see every setting and where it came from."
+
+
+class UsageError(ConfigurationError):
+    exit_code = 2
+    hint = "Add --help to the command to see what it takes."
+
+
+class PreflightRefused(VecsyncError):
+    exit_code = 4
+    hint = "Run `vecsync source check` for each finding and the statement that mends it."
+
+
+class DifferenceFound(VecsyncError):
+    exit_code = 5
+    hint = "Run `vecsync replica replay` to rebuild the replica from the topics."
+
+
+class Unreachable(VecsyncError):
+    retriable = True
+    exit_code = 6
+    hint = "Check host, port and network, and that the server is running."
+
+
+class AuthenticationFailed(Unreachable):
+    retriable = False
+    hint = "Check user and password (VECSYNC_SOURCE__PASSWORD), and the account's allowed hosts."
+
+
+class ConnectionLost(Unreachable):
+    hint = "The server went away in the middle of the stream; the connector resumes from its recorded position."
+
+
+class DeliveryFailed(Unreachable):
+    hint = "Check that the brokers are up and that enough replicas are in sync; nothing after it was written."
+
+
+class DataRefused(VecsyncError):
+    exit_code = 7
+
+
+class PositionLost(DataRefused):
+    hint = (
+        "The source purged what comes next. Keep its binlogs longer; "
+        "then take a new snapshot with `vecsync capture snapshot`."
+    )
+
+
+class ForeignLog(DataRefused):
+    hint = "Check the topic prefix and the source; a re-created topic or another server needs a new snapshot."
+
+
+class CorruptedLog(DataRefused):
+    hint = "Check disk and network of the server that holds the log; nothing past this point was used."
+
+
+class UnsupportedChange(DataRefused):
+    hint = "Run `vecsync source check`; nothing past this point was used."
+
+
+class UnpublishableRow(DataRefused):
+    hint = (
+        "Raise max.message.bytes of the topic and message.max.bytes of the producer, make the row smaller, "
+        "or set publish.errors_tolerance to `all` to send such rows to the dead letters."
+    )
+
+
+class DuplicateServerId(DataRefused):
+    hint = "Give this connector a server id of its own (source.server_id)."
+
+
+class ReplicaRefused(DataRefused):
+    hint = "Check replica.path; one writer per file, and never an older program on a newer file."

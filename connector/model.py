@@ -1,0 +1,253 @@
+"""The values that every part of the connector speaks in: keys, documents, changes, orders, positions.
+
+Pure data; nothing here does I/O or knows a wire format (see `connector.wire` for that) or a database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class CommitOrder(NamedTuple):
+    """Where a change stands in the commit order of its source; compares as a tuple.
+
+    epoch     rises by one each time the identity of the source's log changes
+    file      number of the binlog file (trigger logs: incarnation of the dataset)
+    position  64-bit offset of the START of the transaction in it (trigger logs: scn)
+    ordinal   of the row in the transaction, from 1; 0 is a *mark*: above everything before that position,
+              below the transaction that begins there (snapshot rows and floors stand on marks)
+    """
+
+    epoch: int
+    file: int
+    position: int
+    ordinal: int
+
+
+ZERO_ORDER = CommitOrder(0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class DocKey:
+    dataset_id: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetKey:
+    dataset_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FloorKey:
+    """`dataset_id` None: the whole table, published to every partition."""
+
+    dataset_id: str | None
+
+
+Key = DocKey | DatasetKey | FloorKey
+
+
+class Op(StrEnum):
+    """Debezium's letters."""
+
+    CREATE = "c"
+    UPDATE = "u"
+    DELETE = "d"
+    READ = "r"  # a row read by a snapshot or a repair
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A row of the shadow table as it stands at the source. Replicas judge the embedding, the log only carries it.
+
+    embedding: float32 little-endian, 4 * dims bytes when well formed; None or empty: the document has no vector.
+    created_at, updated_at: the text that the source shows with time zone +00:00.
+    """
+
+    content: str | None
+    meta: str | None
+    embedding: bytes | None
+    embedding_model: str | None
+    scn: int
+    archived: bool
+    created_at: str | None = None
+    updated_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A row of `vec_dataset`."""
+
+    description: str | None
+    source_uri: str | None
+    last_scn: int | None = None
+
+
+class SourceInfo(NamedTuple):
+    """Where a change was read: Debezium's `source` block. Times are microseconds since the epoch."""
+
+    connector: str  # "mysql", "mariadb" or "sqlite"
+    name: str  # the topic prefix: one source owns it
+    ts_us: int  # commit time at the source; 0 unknown
+    snapshot: bool
+    db: str
+    table: str
+    server_id: int
+    gtid: str | None
+    file: str | None
+    pos: int
+    row: int  # ordinal in its transaction
+
+
+@dataclass(frozen=True, slots=True)
+class DocChange:
+    """One changed row. `after` is None exactly when op is d, or when `unpublished` says why it is missing.
+
+    scn: of this change; a deletion's own where the source logs one. The row's own is in `after`.
+    """
+
+    op: Op
+    key: DocKey
+    scn: int
+    after: Document | None
+    order: CommitOrder
+    source: SourceInfo
+    unpublished: str | None = None  # a marker: the row exists at the source and stands in the dead letters
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetChange:
+    op: Op
+    key: DatasetKey
+    after: Dataset | None
+    order: CommitOrder
+    source: SourceInfo
+
+
+class FloorReason(StrEnum):
+    CASCADE = "cascade"  # the row of vec_dataset went, and its foreign key takes the documents
+    TRUNCATE = "truncate"
+    DROP = "drop"
+    SNAPSHOT = "snapshot"  # the end of a re-snapshot: what it did not see is gone
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Everything of the dataset (None: of the table) with a strictly lower order is gone."""
+
+    key: FloorKey
+    order: CommitOrder
+    reason: FloorReason
+    source: SourceInfo
+
+
+Change = DocChange | DatasetChange | Floor
+
+
+class TombstoneReason(StrEnum):
+    DELETE = "delete"
+    CASCADE = "cascade"
+    TRUNCATE = "truncate"
+    MOVED = "moved"  # the row changed its key or its dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """Drives the collection of vectors. `id` None: everything of the dataset; `dataset_id` None: of the partition."""
+
+    dataset_id: str | None
+    id: str | None
+    order: CommitOrder
+    scn: int
+    reason: TombstoneReason
+    ts_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceIdentity:
+    """What makes a source's log this log and no other. MariaDB has no server uuid: base name, first timestamp,
+    domain and server id stand for it. SQLite: `uuid` is the identity written by `source install`."""
+
+    connector: str
+    uuid: str | None = None
+    base_name: str | None = None
+    first_timestamp: int = 0
+    server_id: int = 0
+    domain: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetCursor:
+    """How far a trigger log has been read for one dataset. `missing`: SCNs below it not seen yet."""
+
+    incarnation: int
+    scn: int
+    ordinal: int = 0
+    missing: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotProgress:
+    """A snapshot that has not ended: what comes next. `last_key` is the primary key after which to go on."""
+
+    table: str
+    last_key: tuple[str, ...] | None
+    start: CommitOrder  # the floor published at the end carries it
+    datasets: tuple[str, ...] | None = None  # None: all
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePosition:
+    """Where a source stands: enough to resume, always between two transactions.
+
+    `file`/`position` name the end of the last transaction; both are empty for trigger logs, which use `cursors`.
+    """
+
+    identity: SourceIdentity
+    epoch: int = 1
+    gtid_set: str | None = None
+    file: str = ""
+    position: int = 0
+    dataset_log_seq: int = 0
+    cursors: Mapping[str, DatasetCursor] = field(default_factory=dict)
+    snapshot: SnapshotProgress | None = None
+    snapshot_done: bool = False
+
+
+class Lane(NamedTuple):
+    """A partition of a topic: the unit of order in the log."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPosition:
+    """A source position together with what of it stands in the log.
+
+    ends: per lane the offset after the last acknowledged record of the prefix that `source` stands for.
+    closed: the publisher ended in order; nothing of it can still be on its way to the broker.
+    """
+
+    source: SourcePosition
+    ends: Mapping[Lane, int]
+    closed: bool
+    ts_us: int
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One committed transaction, in commit order.
+
+    changes: in the order of execution; may be iterated once, and may come from disk.
+    after: the source's position when this transaction has been dealt with.
+    id: the GTID, or `file:position`.
+    """
+
+    id: str
+    changes: Iterable[Change]
+    after: SourcePosition

@@ -1,0 +1,227 @@
+"""The configuration: every key, its default and its meaning, in one place.
+
+Sources, strongest first: command line, environment (`VECSYNC_SOURCE__URL`), `.env`, secrets directory, YAML file.
+Unknown keys are refused. Pydantic is used at this edge only; the descriptions feed the generated reference.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from yaml import YAMLError
+
+from connector.errors import ConfigurationError
+
+ENV_PREFIX = "VECSYNC_"
+DEFAULT_FILE = "vecsync.yaml"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TlsSettings(Section):
+    ca: Path | None = Field(None, description="File with the certificates of the authorities to trust.")
+    cert: Path | None = Field(None, description="Client certificate.")
+    key: Path | None = Field(None, description="Key of the client certificate.")
+    verify: bool = Field(True, description="Check the server's certificate and name.")
+
+
+class Mapping(Section):
+    """Names that differ from the usual ones."""
+
+    dataset_id: str = Field("dataset_id", description="Column with the dataset.")
+    id: str = Field("id", description="Column with the document's id.")
+    content: str = Field("content", description="Column with the text.")
+    meta: str = Field("meta", description="Column with the metadata.")
+    embedding: str = Field("embedding", description="Column with the vector, float32 little-endian.")
+    embedding_model: str = Field("embedding_model", description="Column with the model's name.")
+    scn: str = Field("scn", description="Column with the change number.")
+    archived: str = Field("archived", description="Column with the archive flag.")
+    created_at: str = Field("created_at", description="Column with the time of creation; may be absent.")
+    updated_at: str = Field("updated_at", description="Column with the time of the last change; may be absent.")
+    dataset_table: str = Field("vec_dataset", description="Table of the datasets.")
+    log_table: str = Field("vec_shadow_log", description="Table that the triggers write to.")
+
+
+class SourceSettings(Section):
+    kind: Literal["mysql", "sqlite"] = Field("mysql", description="`mysql` is MariaDB too.")
+    url: str = Field(
+        "mysql://vecsync@127.0.0.1:3306/app",
+        description="`mysql://user@host:port/database` or `sqlite:///path`. Never put a password here.",
+    )
+    password: SecretStr | None = Field(None, description="Password; by environment or secrets file.")
+    reader: Literal["binlog", "shadow_log"] | None = Field(
+        None, description="How changes are read; `binlog` for mysql, `shadow_log` for sqlite, unless said."
+    )
+    tables: list[str] = Field(["shadow_vec_docs"], min_length=1, description="Shadow tables to follow.")
+    mapping: Mapping = Field(Mapping(), description="Column and table names that differ from the usual ones.")
+    server_id: int | None = Field(
+        None, ge=1, le=2**32 - 1, description="Server id of this reader; derived from the topic prefix unless said."
+    )
+    snapshot: Literal["initial", "no_data"] = Field(
+        "initial", description="What to do without a recorded position: read all rows first, or only what changes."
+    )
+    snapshot_chunk_rows: int = Field(2000, ge=1, description="Rows read by one SELECT of a snapshot.")
+    connect_timeout_s: float = Field(10, gt=0, description="Seconds to wait for a connection.")
+    heartbeat_s: float = Field(10, gt=0, description="Seconds of silence after which the server sends a heartbeat.")
+    reconnect_max_s: float = Field(
+        300, ge=0, description="Seconds for which a lost connection is tried again before giving up."
+    )
+    poll_interval_s: float = Field(0.2, gt=0, description="Seconds between two looks into a trigger log.")
+    tls: TlsSettings | None = Field(None, description="Encrypt the connection.")
+
+    @field_validator("url")
+    @classmethod
+    def _no_password(cls, url: str) -> str:
+        if re.match(r"^[a-z]+://[^/@]*:[^/@]*@", url):
+            raise ValueError("holds a password; give it as VECSYNC_SOURCE__PASSWORD or in a secrets file")
+        return url
+
+    @model_validator(mode="after")
+    def _agrees(self) -> SourceSettings:
+        scheme = self.url.split(":", 1)[0]
+        if scheme != self.kind:
+            raise ValueError(f"kind is {self.kind!r} and the url begins with {scheme!r}")
+        if self.kind == "sqlite" and self.reader == "binlog":
+            raise ValueError("a SQLite source has no binlog; use reader: shadow_log")
+        if self.kind == "mysql" and self.reader == "shadow_log":
+            raise ValueError("reader shadow_log is for SQLite sources; MySQL and MariaDB are read by binlog")
+        return self
+
+
+class BrokerSettings(Section):
+    kind: Literal["kafka", "embedded"] = Field("kafka", description="`embedded` is a durable log in one file.")
+    bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers to begin with.")
+    path: Path = Field(Path("events.db"), description="File of the embedded log.")
+    options: dict[str, str | int | float | bool] = Field(
+        {}, description="librdkafka settings, passed through (`security.protocol`, `sasl.mechanism`, ...)."
+    )
+    password: SecretStr | None = Field(None, description="`sasl.password`, by environment or secrets file.")
+
+
+class TopicsSettings(Section):
+    prefix: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,80}$")] = Field(
+        "vecsync", description="First part of every topic's name; one source owns it."
+    )
+    partitions: int = Field(8, ge=1, le=4096, description="Partitions of the data topics. Never changed afterwards.")
+    replication_factor: int = Field(1, ge=1, description="Copies of each partition.")
+    max_message_bytes: int = Field(
+        16 * 2**20, ge=2**16, description="Largest record; larger rows are refused by name, never cut."
+    )
+    min_compaction_lag_s: int = Field(3600, ge=0, description="How long every version stays readable.")
+
+
+class PublishSettings(Section):
+    errors_tolerance: Literal["none", "all"] = Field(
+        "none", description="`none` stops at a row that can never be published; `all` sends it to the dead letters."
+    )
+    in_flight_bytes: int = Field(64 * 2**20, ge=2**20, description="Bytes sent and not yet acknowledged, at most.")
+    position_interval_s: float = Field(1.0, gt=0, description="Seconds between two recorded positions.")
+    takeover_wait_s: float = Field(
+        3.0, ge=0, description="Seconds to wait after a publisher that did not end in order, before its log is read."
+    )
+
+
+class ModelSettings(Section):
+    dims: int | None = Field(None, ge=1, le=8192, description="Only this dimension is right; others are quarantined.")
+    embedder: str | None = Field(None, description="Embedder for queries against this model (`wordllama`, `hashing`).")
+
+
+class ReplicaSettings(Section):
+    path: Path = Field(Path("replica.db"), description="The replica; a symbolic link to its present generation.")
+    mode: Literal["broadcast"] = Field("broadcast", description="Every replica has every dataset it follows.")
+    group: str = Field("app", min_length=1, description="Consumer group whose offsets lag tools see.")
+    datasets: list[str] = Field(["*"], min_length=1, description="Datasets to follow; shell patterns.")
+    models: dict[str, ModelSettings] = Field({}, description="What is known of embedding models, by name.")
+    batch_records: int = Field(4000, ge=1, description="Records applied in one transaction, at most.")
+    gc_interval_s: float = Field(1.0, gt=0, description="Seconds between two rounds of vector collection.")
+
+
+class IngestSettings(Section):
+    embedder: str = Field("hashing", description="`hashing` needs nothing; `wordllama` is a small offline model.")
+    chunk_chars: int = Field(1200, ge=100, description="Length a chunk aims at, in characters.")
+    batch_rows: int = Field(200, ge=1, description="Rows written in one transaction.")
+
+
+class LogSettings(Section):
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is printed.")
+    format: Literal["auto", "console", "json"] = Field("auto", description="`auto`: console on a terminal, else JSON.")
+
+
+class Settings(BaseSettings):
+    """Everything. `load` is the way to make one."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    source: SourceSettings = Field(SourceSettings(), description="The database whose documents are followed.")
+    broker: BrokerSettings = Field(BrokerSettings(), description="The log between source and replicas.")
+    topics: TopicsSettings = Field(TopicsSettings(), description="Names and shape of the topics.")
+    publish: PublishSettings = Field(PublishSettings(), description="From the source to the topics.")
+    replica: ReplicaSettings = Field(ReplicaSettings(), description="From the topics to a SQLite file.")
+    ingest: IngestSettings = Field(IngestSettings(), description="From files to rows of the source.")
+    log: LogSettings = Field(LogSettings(), description="What is printed about the work.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        yaml = YamlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, dotenv_settings, file_secret_settings, yaml
+
+
+def load(file: Path | None = None, overrides: dict[str, Any] | None = None) -> Settings:
+    """Settings from all sources. file: None takes `vecsync.yaml` when it exists; a file that is named must exist.
+
+    overrides: sections with keys, as the command line gives them. Raises ConfigurationError, naming each wrong key.
+    """
+    if file is not None and not file.is_file():
+        raise ConfigurationError(f"there is no configuration file {file}", hint="Write one, or leave out --config.")
+    chosen = file or Path(DEFAULT_FILE)
+    secrets = os.environ.get(f"{ENV_PREFIX}SECRETS_DIR")
+
+    class _Loaded(Settings):
+        model_config = SettingsConfigDict(
+            yaml_file=chosen,
+            env_file=".env",
+            secrets_dir=secrets,
+        )
+
+    unknown = [
+        name
+        for name in os.environ
+        if name.startswith(ENV_PREFIX)
+        and name != f"{ENV_PREFIX}SECRETS_DIR"
+        and name[len(ENV_PREFIX) :].split("__")[0].lower() not in Settings.model_fields
+    ]
+    if unknown:
+        raise ConfigurationError(
+            f"unknown environment variable {unknown[0]}", hint="Sections and keys are joined by two underscores."
+        )
+    try:
+        return _Loaded(**(overrides or {}))
+    except ValidationError as error:
+        lines = "\n".join(
+            f"  {'.'.join(str(part) for part in e['loc'])}: {_plain(e['msg'], e['type'])}" for e in error.errors()
+        )
+        raise ConfigurationError(f"the configuration cannot be used:\n{lines}") from error
+    except (YAMLError, ValueError) as error:
+        raise ConfigurationError(f"{chosen} cannot be read: {error}") from error
+
+
+def _plain(message: str, kind: str) -> str:
+    if kind == "extra_forbidden":
+        return "there is no such key"
+    return message.removeprefix("Value error, ")

@@ -1,0 +1,48 @@
+"""Readers of a source database behind one protocol: the publisher does not know which one it has."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from connector.model import SourceIdentity, SourcePosition, Transaction
+
+
+class Source(Protocol):
+    """A source database that can be read from a position.
+
+    Raises Unreachable, AuthenticationFailed, PositionLost, ForeignLog, PreflightRefused.
+    """
+
+    def identity(self) -> SourceIdentity:
+        """Of the log that would be read now; compared with the recorded one before resuming."""
+        ...
+
+    def head(self) -> SourcePosition:
+        """The end of the log at this moment."""
+        ...
+
+    def stream(self, after: SourcePosition | None) -> Stream:
+        """Everything committed after that position; None begins with a snapshot, or as configured."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Stream(Protocol):
+    """Committed transactions in commit order."""
+
+    def next(self, timeout_s: float) -> Transaction | None:
+        """The next transaction, or None when there was none within the time (the stream then stands at
+        `position()`). A snapshot's rows come as transactions of their own. Raises ConnectionLost (open a new stream at
+        the last position dealt with), PositionLost, CorruptedLog, UnsupportedChange."""
+        ...
+
+    def position(self) -> SourcePosition:
+        """The position after everything that was yielded and everything skipped since."""
+        ...
+
+    def reached(self, head: SourcePosition) -> bool:
+        """Whether nothing up to `head` is left to yield, and no snapshot is unfinished."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,27 @@
+"""Keys, events, tombstones and positions as bytes: the contract in `avro/`, written and read with fastavro."""
+
+from connector.wire.events import (
+    Event,
+    TransactionInfo,
+    decode_key,
+    decode_tombstone,
+    decode_value,
+    encode_key,
+    encode_tombstone,
+    encode_value,
+)
+from connector.wire.positions import decode_position, encode_position, position_key
+
+__all__ = [
+    "Event",
+    "TransactionInfo",
+    "decode_key",
+    "decode_position",
+    "decode_tombstone",
+    "decode_value",
+    "encode_key",
+    "encode_position",
+    "encode_tombstone",
+    "encode_value",
+    "position_key",
+]

@@ -1,0 +1,114 @@
+"""Published positions as bytes: the records of the topic `<prefix>.positions`."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+from fastavro import schemaless_reader, schemaless_writer
+from fastavro.schema import parse_schema
+
+from connector.errors import CorruptedLog
+from connector.model import (
+    CommitOrder,
+    DatasetCursor,
+    Lane,
+    PublishedPosition,
+    SnapshotProgress,
+    SourceIdentity,
+    SourcePosition,
+)
+from connector.wire.schemas import FRAME_BYTES, frame_of, load
+
+_SCHEMA = load("position")
+_FRAME = frame_of(_SCHEMA)
+_PARSED = parse_schema(_SCHEMA)
+
+
+def position_key(source_name: str) -> bytes:
+    """One key per source: the topic is compacted, and the last record counts."""
+    return source_name.encode()
+
+
+def encode_position(position: PublishedPosition) -> bytes:
+    at, snapshot = position.source, position.source.snapshot
+    fields: dict[str, Any] = {
+        "identity": {
+            "connector": at.identity.connector,
+            "uuid": at.identity.uuid,
+            "base_name": at.identity.base_name,
+            "first_timestamp": at.identity.first_timestamp,
+            "server_id": at.identity.server_id,
+            "domain": at.identity.domain,
+        },
+        "epoch": at.epoch,
+        "gtid_set": at.gtid_set,
+        "file": at.file,
+        "position": at.position,
+        "dataset_log_seq": at.dataset_log_seq,
+        "cursors": {
+            dataset: {
+                "incarnation": c.incarnation,
+                "scn": c.scn,
+                "ordinal": c.ordinal,
+                "missing": list(c.missing),
+            }
+            for dataset, c in at.cursors.items()
+        },
+        "snapshot": snapshot
+        and {
+            "table": snapshot.table,
+            "last_key": None if snapshot.last_key is None else list(snapshot.last_key),
+            "start": snapshot.start._asdict(),
+            "datasets": None if snapshot.datasets is None else list(snapshot.datasets),
+        },
+        "snapshot_done": at.snapshot_done,
+        "ends": [
+            {"topic": lane.topic, "partition": lane.partition, "offset": offset}
+            for lane, offset in sorted(position.ends.items())
+        ],
+        "closed": position.closed,
+        "ts_us": position.ts_us,
+    }
+    out = BytesIO()
+    out.write(_FRAME)
+    schemaless_writer(out, _PARSED, fields)
+    return out.getvalue()
+
+
+def decode_position(data: bytes) -> PublishedPosition:
+    """Raises CorruptedLog."""
+    if data[:FRAME_BYTES] != _FRAME:
+        raise CorruptedLog(
+            "a position was written with a schema that this version does not know",
+            hint="Run the version of the connector that wrote it, or a newer one.",
+        )
+    stream = BytesIO(data)
+    stream.seek(FRAME_BYTES)
+    try:
+        f: Any = schemaless_reader(stream, _PARSED, None)
+    except (EOFError, IndexError, ValueError) as error:
+        raise CorruptedLog(f"a position of {len(data)} bytes cannot be decoded: {error}") from error
+    s = f["snapshot"]
+    snapshot = s and SnapshotProgress(
+        s["table"],
+        None if s["last_key"] is None else tuple(s["last_key"]),
+        CommitOrder(**s["start"]),
+        None if s["datasets"] is None else tuple(s["datasets"]),
+    )
+    source = SourcePosition(
+        identity=SourceIdentity(**f["identity"]),
+        epoch=f["epoch"],
+        gtid_set=f["gtid_set"],
+        file=f["file"],
+        position=f["position"],
+        dataset_log_seq=f["dataset_log_seq"],
+        cursors={
+            dataset: DatasetCursor(c["incarnation"], c["scn"], c["ordinal"], tuple(c["missing"]))
+            for dataset, c in f["cursors"].items()
+        },
+        snapshot=snapshot,
+        snapshot_done=f["snapshot_done"],
+    )
+    ends = {Lane(e["topic"], e["partition"]): e["offset"] for e in f["ends"]}
+    return PublishedPosition(source, ends, f["closed"], f["ts_us"])
