@@ -117,6 +117,7 @@ class DocChange:
     order: CommitOrder
     source: SourceInfo
     unpublished: str | None = None  # a marker: the row exists at the source and stands in the dead letters
+    moved: bool = False  # a delete that is the first half of a move; known to the reader only, not on the wire
 
 
 @dataclass(frozen=True, slots=True)

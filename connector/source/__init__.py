@@ -21,8 +21,13 @@ class Source(Protocol):
         """The end of the log at this moment."""
         ...
 
-    def stream(self, after: SourcePosition | None) -> Stream:
-        """Everything committed after that position; None begins with a snapshot, or as configured."""
+    def start(self, epoch: int) -> SourcePosition:
+        """Where a source without a recorded position begins: the present end of its log, with a snapshot to be taken
+        (`snapshot_done` False) unless configured otherwise. Nothing is read yet."""
+        ...
+
+    def stream(self, after: SourcePosition) -> Stream:
+        """Everything committed after that position, and whatever of its snapshot is not done."""
         ...
 
     def close(self) -> None: ...
