@@ -1,0 +1,103 @@
+"""What the log itself says when a publisher starts: the recorded position, and what stands beyond it.
+
+Reads only. The waiting that must come first (docs/guarantees.md, "Taking over") is the publisher's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from connector.broker import Broker, Record
+from connector.errors import CorruptedLog, ForeignLog, Unreachable
+from connector.model import CommitOrder, Lane, PublishedPosition
+from connector.publish.resume import Tail
+from connector.topics import positions_topic
+from connector.wire import decode_position, decode_tombstone, decode_value, position_key
+
+_PATIENCE_S = 60.0  # a broker that serves nothing for this long while records stand there is not serving
+_BATCH = 2000
+
+
+def read_to_end(broker: Broker, starts: Mapping[Lane, int]) -> Iterator[Record]:
+    """Every record from those offsets to the end offsets of this moment. Raises Unreachable and ForeignLog."""
+    admin = broker.admin()
+    try:
+        ends = admin.end_offsets(list(starts))
+    finally:
+        admin.close()
+    for lane, start in starts.items():
+        if start > ends[lane]:
+            raise ForeignLog(
+                f"{lane.topic}[{lane.partition}] ends at offset {ends[lane]}, and {start} was acknowledged before: "
+                "the topic was made again, or lost records",
+            )
+    left = {lane: end for lane, end in ends.items() if starts[lane] < end}
+    if not left:
+        return
+    consumer = broker.consumer("vecsync-publisher")
+    try:
+        consumer.assign({lane: starts[lane] for lane in left})
+        silent = 0.0
+        while left:
+            records = consumer.consume(_BATCH, 0.5)
+            silent = 0.0 if records else silent + 0.5
+            for record in records:
+                if record.offset < ends[Lane(record.topic, record.partition)]:
+                    yield record
+            for lane, position in consumer.positions().items():
+                if lane in left and position >= left[lane]:
+                    del left[lane]
+            if silent >= _PATIENCE_S:
+                raise Unreachable(f"{next(iter(left))} holds records that the broker did not serve in {_PATIENCE_S} s")
+    finally:
+        consumer.close()
+
+
+def recorded_position(broker: Broker, prefix: str) -> PublishedPosition | None:
+    """The last position that was recorded for this prefix. Raises CorruptedLog."""
+    lane = Lane(positions_topic(prefix), 0)
+    admin = broker.admin()
+    try:
+        if not admin.describe([lane.topic]):
+            return None
+        begin = admin.beginning_offsets([lane])
+    finally:
+        admin.close()
+    key, last = position_key(prefix), None
+    for record in read_to_end(broker, begin):
+        if record.key == key:
+            last = record.value
+    return None if last is None else decode_position(last)
+
+
+def order_of(record: Record, tombstones: frozenset[str]) -> CommitOrder:
+    """Of a record of a data, tombstone or dead-letter topic. Raises CorruptedLog naming topic, partition, offset."""
+    if record.value is None:
+        raise CorruptedLog(
+            f"{record.topic}[{record.partition}] offset {record.offset} has no value; nothing of ours writes such"
+        )
+    if record.topic in tombstones:
+        return decode_tombstone(record.value).order
+    return decode_value(record.value).change.order
+
+
+def read_tails(broker: Broker, ends: Mapping[Lane, int], tombstones: frozenset[str]) -> dict[Lane, Tail]:
+    """What stands in each lane at or after the recorded end offsets."""
+    tails = {lane: Tail() for lane in ends}
+    for record in read_to_end(broker, ends):
+        lane = Lane(record.topic, record.partition)
+        tails[lane].add(order_of(record, tombstones), record.key or b"", record.offset)
+    return tails
+
+
+def highest_epoch(broker: Broker, lanes: Sequence[Lane], tombstones: frozenset[str]) -> int:
+    """Of everything that stands in these lanes; 0 when they are empty. For a source that has no recorded position."""
+    admin = broker.admin()
+    try:
+        begin = admin.beginning_offsets(lanes)
+    finally:
+        admin.close()
+    highest = 0
+    for record in read_to_end(broker, begin):
+        highest = max(highest, order_of(record, tombstones).epoch)
+    return highest

@@ -1,0 +1,327 @@
+"""The publisher: takes transactions from a source, sends their records, records how far it got.
+
+One session is: wait if the last publisher did not end in order; read the recorded position and what stands beyond it;
+then stream, skipping what stands. Whatever goes wrong ends the session, and the next one begins the same way, so there
+is one way to resume. It must never record a position past a record that is not acknowledged, never send after a failed
+delivery, and never go on past something not understood. The rules are in docs/guarantees.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event
+
+from connector.broker import Broker, Producer
+from connector.errors import DeliveryFailed, ForeignLog, UnpublishableRow, VecsyncError
+from connector.model import DocChange, Lane, PublishedPosition, SourcePosition, Transaction
+from connector.publish.dead_letters import dead_letter_headers, marker
+from connector.publish.log_state import highest_epoch, read_tails, recorded_position
+from connector.publish.resume import Tail
+from connector.publish.routing import Outgoing, Router, value_of
+from connector.publish.setup import create_topics, followed_topics
+from connector.publish.window import Window
+from connector.settings import Settings
+from connector.source import Source, Stream
+from connector.topics import dead_letters_topic, positions_topic
+from connector.wire import TransactionInfo, encode_position, position_key
+
+log = logging.getLogger("connector.publish")
+
+_POLL_S = 0.1  # how long a quiet source is listened to before acknowledgements are looked after again
+_SENDS_PER_POLL = 500
+_FLUSH_S = 120.0
+_FIRST_BACKOFF_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Of this process since it began. lag_s: age of the last transaction at the source when it was handled."""
+
+    transactions: int
+    records: int
+    bytes: int
+    skipped: int
+    in_flight: int
+    lag_s: float
+    position: SourcePosition
+
+
+class Publisher:
+    """Publishes one source until told to stop. `on_progress` is called about once a second, and at the end."""
+
+    def __init__(
+        self,
+        source: Source,
+        broker: Broker,
+        settings: Settings,
+        stop: Event,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self._source = source
+        self._broker = broker
+        self._settings = settings
+        self._stop = stop
+        self._on_progress = on_progress
+        self._transactions = self._records = self._bytes = self._skipped = 0
+        self._lag_s = 0.0
+
+    def run(self, until_current: bool = False) -> Progress:
+        """Until stopped, or with until_current until everything up to the source's present head is acknowledged.
+
+        Retriable errors are tried again for `source.reconnect_max_s` without progress, then raised.
+        """
+        admin = self._broker.admin()
+        try:
+            for name in create_topics(admin, self._settings):
+                log.info("topic created", extra={"topic": name})
+        finally:
+            admin.close()
+        head = self._source.head() if until_current else None
+        backoff, failing_since, done_before = _FIRST_BACKOFF_S, 0.0, 0
+        while True:
+            try:
+                return self._session(head)
+            except VecsyncError as error:
+                if not error.retriable or self._stop.is_set():
+                    raise
+                now = time.monotonic()
+                if self._transactions != done_before or not failing_since:
+                    backoff, failing_since, done_before = _FIRST_BACKOFF_S, now, self._transactions
+                if now - failing_since > self._settings.source.reconnect_max_s:
+                    raise
+                log.warning("session ended, will resume", extra={"error": str(error), "wait_s": round(backoff, 1)})
+                if self._stop.wait(backoff):
+                    raise
+                backoff = min(backoff * 2, 15.0)
+
+    def _session(self, head: SourcePosition | None) -> Progress:
+        state = _open(self._source, self._broker, self._settings, self._stop)
+        session = _Session(self, state, self._broker.producer)
+        stream = None
+        try:
+            session.claim()
+            stream = self._source.stream(state.position.source)
+            session.pump(stream, head)
+            session.finish()
+        except DeliveryFailed:
+            raise
+        except VecsyncError:
+            # The log is fine: let what was sent be acknowledged, so that the next session need not wait.
+            session.finish()
+            raise
+        finally:
+            session.close()
+            if stream is not None:
+                stream.close()
+        return session.progress()
+
+
+@dataclass(frozen=True, slots=True)
+class _LogState:
+    position: PublishedPosition
+    tails: dict[Lane, Tail]
+    router: Router
+    dead_letters: Lane
+
+
+def _open(source: Source, broker: Broker, settings: Settings, stop: Event) -> _LogState:
+    """Waits where it must, then reads the position and what stands beyond it."""
+    prefix = settings.topics.prefix
+    tables = followed_topics(settings)
+    router = Router(tables, settings.topics.partitions)
+    dead_letters = Lane(dead_letters_topic(prefix), 0)
+    lanes = [*router.lanes(), dead_letters]
+    tombstones = frozenset(topics.tombstones for topics in tables.values())
+    recorded = recorded_position(broker, prefix)
+    if recorded is not None and not recorded.closed and settings.broker.kind == "kafka":
+        log.info("the last publisher did not end in order", extra={"wait_s": settings.publish.takeover_wait_s})
+        stop.wait(settings.publish.takeover_wait_s)
+        recorded = recorded_position(broker, prefix)
+    if recorded is None:
+        # Without a position whatever stands here may be of any source: everything new must sort above it.
+        epoch = 1 + highest_epoch(broker, lanes, tombstones)
+        admin = broker.admin()
+        try:
+            ends = dict(admin.end_offsets(lanes))
+        finally:
+            admin.close()
+        recorded = PublishedPosition(source.start(epoch), ends, closed=False, ts_us=0)
+        return _LogState(recorded, {lane: Tail() for lane in lanes}, router, dead_letters)
+    identity = source.identity()
+    if identity != recorded.source.identity:
+        raise ForeignLog(
+            f"the source is not the one that {positions_topic(prefix)} was written for: "
+            f"recorded {recorded.source.identity}, found {identity}",
+            hint="Point source.url at the recorded server, or use another topics.prefix.",
+        )
+    tails = read_tails(broker, {lane: recorded.ends.get(lane, 0) for lane in lanes}, tombstones)
+    standing = sum(map(len, tails.values()))
+    log.info("resuming", extra={"position": describe(recorded.source), "standing": standing})
+    return _LogState(recorded, tails, router, dead_letters)
+
+
+def describe(position: SourcePosition) -> str:
+    """For people: GTIDs where there are some, file and position, or the number of datasets read."""
+    if position.file:
+        return f"{position.file}:{position.position}" + (f" {position.gtid_set}" if position.gtid_set else "")
+    return f"{len(position.cursors)} datasets, dataset log {position.dataset_log_seq}"
+
+
+class _Session:
+    """One producer's life."""
+
+    def __init__(
+        self, owner: Publisher, state: _LogState, producer: Callable[[Callable[[Lane, int], None]], Producer]
+    ) -> None:
+        self._owner = owner
+        settings = owner._settings
+        self._prefix = settings.topics.prefix
+        self._tolerate = settings.publish.errors_tolerance == "all"
+        self._limit = settings.publish.in_flight_bytes
+        self._interval_s = settings.publish.position_interval_s
+        self._positions = Lane(positions_topic(self._prefix), 0)
+        self._router = state.router
+        self._tails = {lane: tail for lane, tail in state.tails.items() if len(tail)}
+        self._dead_letters = state.dead_letters
+        self._window = Window(state.position.source, dict(state.position.ends))
+        self._recorded: SourcePosition | None = None
+        self._recording = 0  # positions sent and not yet acknowledged
+        self._recorded_at = 0.0
+        self._reported_at = time.monotonic()
+        self._producer = producer(self._acknowledged)
+
+    def claim(self) -> None:
+        """Before the first record: the epoch and the open state must be known to whoever comes next."""
+        self._record(closed=False)
+        self._producer.flush(_FLUSH_S)
+
+    def pump(self, stream: Stream, head: SourcePosition | None) -> None:
+        owner, window, producer, stop = self._owner, self._window, self._producer, self._owner._stop
+        while not stop.is_set():
+            transaction = stream.next(_POLL_S)
+            if transaction is not None:
+                if not self._publish(transaction):
+                    return
+                owner._transactions += 1
+            else:
+                window.passed(stream.position())
+            producer.poll(0)
+            if head is not None and stream.reached(head):
+                return
+            self._every_now_and_then()
+
+    def finish(self) -> None:
+        """Waits for everything sent, then records that nothing can still be on its way."""
+        self._producer.flush(_FLUSH_S)
+        self._record(closed=True)
+        self._producer.flush(_FLUSH_S)
+
+    def close(self) -> None:
+        self._producer.close()
+        if self._owner._on_progress is not None:
+            self._owner._on_progress(self.progress())
+
+    def progress(self) -> Progress:
+        o = self._owner
+        return Progress(
+            o._transactions, o._records, o._bytes, o._skipped, self._window.records, o._lag_s, self._window.prefix
+        )
+
+    def _publish(self, transaction: Transaction) -> bool:
+        """False: stopped in the middle; the position then stays before this transaction."""
+        window, stop = self._window, self._owner._stop
+        window.begin()
+        held: dict[Lane, tuple[Outgoing, int]] = {}  # the last record of each lane waits to learn that it is the last
+        now_us = time.time_ns() // 1000
+        for total, change in enumerate(transaction.changes, 1):
+            for outgoing in self._router.route(change):
+                earlier = held.pop(outgoing.lane, None)
+                if earlier is not None:
+                    self._send(earlier[0], TransactionInfo(transaction.id, earlier[1], False), now_us)
+                held[outgoing.lane] = (outgoing, total)
+            if total % _SENDS_PER_POLL == 0:
+                self._every_now_and_then()
+                if stop.is_set():
+                    return False
+            self._owner._lag_s = max(0.0, (now_us - change.source.ts_us) / 1e6) if change.source.ts_us else 0.0
+        for outgoing, number in held.values():
+            self._send(outgoing, TransactionInfo(transaction.id, number, True), now_us)
+        window.complete(transaction.after)
+        return True
+
+    def _send(self, outgoing: Outgoing, info: TransactionInfo, now_us: int) -> None:
+        lane, window, owner = outgoing.lane, self._window, self._owner
+        tail = self._tails.get(lane)
+        if tail is not None:
+            end = tail.stands(outgoing.order, outgoing.key)
+            if end is not None:
+                window.standing(lane, end)
+                owner._skipped += 1
+                return
+        value = value_of(outgoing, info, now_us)
+        try:
+            self._producer.send(lane, outgoing.key, value)
+        except UnpublishableRow as error:
+            value = self._set_aside(outgoing, info, now_us, error)
+        size = len(value) + len(outgoing.key)
+        window.sent(lane, size)
+        owner._records += 1
+        owner._bytes += size
+        while window.bytes > self._limit:
+            self._producer.poll(0.05)
+            self._every_now_and_then()
+
+    def _set_aside(self, outgoing: Outgoing, info: TransactionInfo, now_us: int, error: UnpublishableRow) -> bytes:
+        """To the dead letters, and a marker under the row's key, so that replicas hide the old version. Refused unless
+        configured: the error then names the row."""
+        change = outgoing.change
+        if not isinstance(change, DocChange):
+            raise error
+        key, at = change.key, change.source
+        if not self._tolerate:
+            where = f"{at.file}:{at.pos}" if at.file else f"scn {change.scn}"
+            raise UnpublishableRow(
+                f"document {key.id!r} of dataset {key.dataset_id!r} at {where}: {error}", hint=error.hint
+            ) from error
+        value = value_of(outgoing._replace(change=marker(change, str(error))), info, now_us)
+        self._send_dead_letter(outgoing, value, error)
+        self._producer.send(outgoing.lane, outgoing.key, value)
+        log.warning("row set aside", extra={"dataset": key.dataset_id, "id": key.id, "error": str(error)})
+        return value
+
+    def _send_dead_letter(self, outgoing: Outgoing, value: bytes, error: UnpublishableRow) -> None:
+        lane = self._dead_letters
+        tail = self._tails.get(lane)
+        if tail is not None and (end := tail.stands(outgoing.order, outgoing.key)) is not None:
+            self._window.standing(lane, end)
+            return
+        headers = dead_letter_headers(outgoing.lane, self._prefix, error)
+        self._producer.send(lane, outgoing.key, value, headers)
+        self._window.sent(lane, len(value) + len(outgoing.key))
+
+    def _acknowledged(self, lane: Lane, offset: int) -> None:
+        if lane == self._positions:
+            self._recording -= 1
+        else:
+            self._window.acknowledged(lane, offset)
+
+    def _every_now_and_then(self) -> None:
+        self._producer.poll(0)
+        now = time.monotonic()
+        if now - self._recorded_at >= self._interval_s and not self._recording:
+            if self._window.prefix != self._recorded:
+                self._record(closed=False)
+            self._recorded_at = now
+        if now - self._reported_at >= 1.0:
+            self._reported_at = now
+            if self._owner._on_progress is not None:
+                self._owner._on_progress(self.progress())
+
+    def _record(self, *, closed: bool) -> None:
+        position = PublishedPosition(self._window.prefix, self._window.ends, closed, time.time_ns() // 1000)
+        self._producer.send(self._positions, position_key(self._prefix), encode_position(position))
+        self._recording += 1
+        self._recorded = self._window.prefix
