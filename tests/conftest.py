@@ -1,0 +1,9 @@
+"""Registers the fixture plugins; fixtures themselves live in modules of their own, one per concern."""
+
+pytest_plugins = [
+    "tests.servers.fix_provider",
+    "tests.servers.fix_sql",
+    "tests.servers.fix_mariadb",
+    "tests.servers.fix_mysql",
+    "tests.servers.fix_kafka",
+]

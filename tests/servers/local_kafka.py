@@ -1,0 +1,120 @@
+"""Kafka (KRaft) as processes of this machine: one node or more, each broker and controller at once.
+
+Listeners are on loopback only; everything a node keeps is under one temporary directory.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from tests.servers.model import KafkaServer, Options
+from tests.servers.ports import HOST, claimed_ports
+from tests.servers.process import ServerProcess, run_to_end
+from tests.servers.programs import java, kafka_classpath
+
+_quiet = logging.getLogger("tests.servers.kafka")
+_quiet.addHandler(logging.NullHandler())
+_quiet.propagate = False
+
+
+@contextmanager
+def local_kafka(nodes: int = 1, options: Options | None = None) -> Iterator[KafkaServer]:
+    """A new, empty cluster. Raises ServerUnavailable, ServerFailed."""
+    with ExitStack() as ending:
+        root = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="vecsync-kafka-")))
+        ports = ending.enter_context(claimed_ports(2 * nodes))
+        brokers, controllers = ports[:nodes], ports[nodes:]
+        voters = ",".join(f"{number}@{HOST}:{port}" for number, port in enumerate(controllers, 1))
+        cluster_id = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        processes: list[ServerProcess] = []
+        for number, (broker, controller) in enumerate(zip(brokers, controllers, strict=True), 1):
+            directory = root / f"node-{number}"
+            directory.mkdir()
+            properties = _properties(nodes, number, broker, controller, voters, directory) | dict(options or {})
+            process = _node(directory, properties, broker, nodes, cluster_id)
+            # The data goes with the cluster, so there is nothing to shut down in an orderly way.
+            ending.callback(process.kill)
+            processes.append(process)
+        for process in processes:
+            process.spawn()
+        for process in processes:
+            process.wait_until_answers()
+        yield KafkaServer(bootstrap_servers=",".join(f"{HOST}:{port}" for port in brokers), nodes=tuple(processes))
+
+
+def _properties(
+    nodes: int, number: int, broker: int, controller: int, voters: str, directory: Path
+) -> dict[str, str | int | None]:
+    copies = min(nodes, 3)
+    return {
+        "process.roles": "broker,controller",
+        "node.id": number,
+        "controller.quorum.voters": voters,
+        "listeners": f"BROKER://{HOST}:{broker},CONTROLLER://{HOST}:{controller}",
+        "advertised.listeners": f"BROKER://{HOST}:{broker}",
+        "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "BROKER",
+        "controller.listener.names": "CONTROLLER",
+        "log.dirs": str(directory / "data"),
+        "auto.create.topics.enable": "false",
+        # Internal topics: as many copies as there are nodes for, and few partitions, so that the first use of a
+        # group does not wait for fifty of them to be made.
+        "offsets.topic.num.partitions": 4,
+        "offsets.topic.replication.factor": copies,
+        "transaction.state.log.num.partitions": 4,
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": 1,
+        "share.coordinator.state.topic.num.partitions": 4,
+        "share.coordinator.state.topic.replication.factor": copies,
+        "share.coordinator.state.topic.min.isr": 1,
+        # A lone consumer need not wait for others to join.
+        "group.initial.rebalance.delay.ms": 0,
+        # With one node nobody could take the partitions over; with several, moving them first is the fast way.
+        "controlled.shutdown.enable": "true" if nodes > 1 else "false",
+        "log.segment.delete.delay.ms": 1000,
+    }
+
+
+def _node(directory: Path, properties: Options, port: int, nodes: int, cluster_id: str) -> ServerProcess:
+    file = directory / "server.properties"
+    file.write_text("".join(f"{name}={value}\n" for name, value in properties.items() if value is not None))
+    program = [java(), "-Xmx512m", "-cp", kafka_classpath()]
+    run_to_end(
+        "formatting Kafka's storage",
+        [*program, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(file)],
+        directory,
+    )
+    logging_options = [
+        "-Dorg.slf4j.simpleLogger.showDateTime=true",
+        "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
+    ]
+    return ServerProcess(
+        f"kafka node {directory.name}",
+        [*program, *logging_options, "kafka.Kafka", str(file)],
+        directory,
+        answers=lambda: _answers(port, nodes),
+    )
+
+
+def _answers(port: int, nodes: int) -> bool:
+    """True when the broker is in service: it lists a majority of the cluster, itself included."""
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    admin = AdminClient({"bootstrap.servers": f"{HOST}:{port}"}, logger=_quiet)
+    try:
+        known = admin.list_topics(timeout=2).brokers.values()
+    except KafkaException:
+        return False
+    return len(known) > nodes // 2 and port in {broker.port for broker in known}
