@@ -206,6 +206,8 @@ class SourcePosition:
     """Where a source stands: enough to resume, always between two transactions.
 
     `file`/`position` name the end of the last transaction; both are empty for trigger logs, which use `cursors`.
+    `open_file`/`open_position`: where the earliest transaction begins that is prepared (XA) and not ended; reading
+    must go on from there, though everything up to `position` has been dealt with. Empty: there is none.
     """
 
     identity: SourceIdentity
@@ -213,6 +215,8 @@ class SourcePosition:
     gtid_set: str | None = None
     file: str = ""
     position: int = 0
+    open_file: str = ""
+    open_position: int = 0
     dataset_log_seq: int = 0
     cursors: Mapping[str, DatasetCursor] = field(default_factory=dict)
     snapshot: SnapshotProgress | None = None

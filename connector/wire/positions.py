@@ -45,6 +45,8 @@ def encode_position(position: PublishedPosition) -> bytes:
         "gtid_set": at.gtid_set,
         "file": at.file,
         "position": at.position,
+        "open_file": at.open_file,
+        "open_position": at.open_position,
         "dataset_log_seq": at.dataset_log_seq,
         "cursors": {
             dataset: {
@@ -102,6 +104,8 @@ def decode_position(data: bytes) -> PublishedPosition:
         gtid_set=f["gtid_set"],
         file=f["file"],
         position=f["position"],
+        open_file=f["open_file"],
+        open_position=f["open_position"],
         dataset_log_seq=f["dataset_log_seq"],
         cursors={
             dataset: DatasetCursor(c["incarnation"], c["scn"], c["ordinal"], tuple(c["missing"]))
