@@ -54,12 +54,11 @@ class RowBuffer:
 
     def roll_back_to(self, name: str) -> None:
         """Forgets what was added since that savepoint, and the savepoints set since. Raises CorruptedLog."""
-        for at, (known, length, offset) in enumerate(self._savepoints):
-            if known == name:
-                break
-        else:
+        found = [at for at, savepoint in enumerate(self._savepoints) if savepoint[0] == name]
+        if not found:
             raise CorruptedLog(f"the log rolls back to savepoint {name!r}, which it did not set in this transaction")
-        del self._savepoints[at + 1 :]
+        _, length, offset = self._savepoints[found[0]]
+        del self._savepoints[found[0] + 1 :]
         if length >= self._spilled:
             for entry in self._entries[length - self._spilled :]:
                 self._bytes -= entry.end - entry.start if isinstance(entry, Rows) else 0
@@ -106,7 +105,7 @@ class RowBuffer:
 
     def _spill(self) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="vecsync-transaction-")
+            self._file = tempfile.TemporaryFile(prefix="vecsync-")  # noqa: SIM115 -- closed by drain or close
         self._dump()
 
     def _dump(self) -> None:
