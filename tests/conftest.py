@@ -1,6 +1,7 @@
 """Registers the fixture plugins; fixtures themselves live in modules of their own, one per concern."""
 
 pytest_plugins = [
+    "tests.suites",
     "tests.servers.fix_provider",
     "tests.servers.fix_sql",
     "tests.servers.fix_mariadb",

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pymysql
 import pytest
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from tests.servers.fix_kafka import StartKafka
 from tests.servers.fix_sql import StartSqlServer
-from tests.servers.model import KafkaServer, ServerFailed, SqlDatabase, SqlKind, SqlServer
+from tests.servers.model import KafkaServer, Lifecycle, ServerFailed, SqlDatabase, SqlKind, SqlServer
 from tests.servers.programs import kcat, sql_programs
 
 KINDS: list[SqlKind] = ["mariadb", "mysql"]
@@ -30,6 +33,10 @@ PROMISED: dict[SqlKind, dict[str, str]] = {
     "mariadb": EVERYWHERE | {"gtid_strict_mode": "ON", "gtid_domain_id": "0"},
     "mysql": EVERYWHERE | {"gtid_mode": "ON", "enforce_gtid_consistency": "ON"},
 }
+
+
+def is_running(process: Lifecycle) -> bool:
+    return process.pid is not None
 
 
 def variables(server: SqlServer) -> dict[str, str]:
@@ -60,7 +67,7 @@ def test_data_survive_restart_and_kill(kind: SqlKind, start_sql_server: StartSql
     assert server.process.pid not in (None, first)
     server.query("INSERT INTO kept.t VALUES (2)")
     server.process.kill()
-    assert server.process.pid is None
+    assert not is_running(server.process)
     with pytest.raises(pymysql.err.OperationalError):
         server.connect()
     server.process.start()
@@ -94,7 +101,7 @@ def test_a_paused_server_answers_nothing_until_resumed(start_sql_server: StartSq
     assert server.query("SELECT 1") == [(1,)]
     server.process.pause()
     server.process.stop()
-    assert server.process.pid is None
+    assert not is_running(server.process)
 
 
 def test_mysql_users_with_caching_sha2_password(mysql_database: SqlDatabase) -> None:
@@ -169,7 +176,7 @@ def test_kafka_keeps_its_data_through_kill_and_restart(start_kafka: StartKafka, 
     create_topic(kafka, topic_prefix)
     assert round_trip(kafka, topic_prefix, b"one") == [b"one"]
     kafka.kill()
-    assert kafka.nodes[0].pid is None
+    assert not is_running(kafka.nodes[0])
     kafka.start()
     assert round_trip(kafka, topic_prefix, b"two") == [b"one", b"two"]
     kafka.restart()
@@ -184,7 +191,7 @@ def test_kcat_reads_what_was_produced(kafka_server: KafkaServer, topic_prefix: s
     assert done.stdout == "for kcat\n"
 
 
-def test_no_server_outlives_the_process_that_started_it(tmp_path: os.PathLike[str]) -> None:
+def test_no_server_outlives_the_process_that_started_it(tmp_path: Path) -> None:
     """A run that is killed has no teardown, yet leaves no server behind."""
     script = (
         "from tests.servers.local import LocalProvider\n"
@@ -193,8 +200,6 @@ def test_no_server_outlives_the_process_that_started_it(tmp_path: os.PathLike[st
         "    print(server.process.pid, flush=True)\n"
         "    time.sleep(60)\n"
     )
-    import sys
-
     run = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)}
     )

@@ -79,8 +79,9 @@ def _properties(
         "share.coordinator.state.topic.min.isr": 1,
         # A lone consumer need not wait for others to join.
         "group.initial.rebalance.delay.ms": 0,
-        # With one node nobody could take the partitions over; with several, moving them first is the fast way.
-        "controlled.shutdown.enable": "true" if nodes > 1 else "false",
+        # After a crash a node may register again only once its old session has ended (9 s by default).
+        "broker.heartbeat.interval.ms": 500,
+        "broker.session.timeout.ms": 3000,
         "log.segment.delete.delay.ms": 1000,
     }
 

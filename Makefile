@@ -1,0 +1,37 @@
+# Each target can be run by itself and again; `make` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help venv setup demo test lint bench faults locks
+
+bin := .venv/bin
+compile := uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate --extra wordllama
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: ## .venv with the locked packages and this project (no root needed; enough for the demo)
+	@tools/venv.sh
+
+setup: ## venv, and the servers that tests run on: MariaDB, MySQL 9, Kafka (root, or packages already there)
+	@tools/setup.sh
+
+demo: venv ## the connector end to end in one process, without any server
+	@$(bin)/vecsync demo
+
+test: setup lint ## set up, lint, and run every test but benchmarks and long fault tests
+	$(bin)/pytest --ignore=tests/bench -m "not long and not containers"
+
+lint: venv ## style, types, and the direction of imports
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+	$(bin)/lint-imports
+
+faults: setup ## every fault test, the long ones too
+	$(bin)/pytest tests/faults
+
+bench: setup ## measure; prints the figures
+	$(bin)/pytest --capture=no tests/bench
+
+locks: ## lock the newest packages that pyproject.toml allows (needs uv)
+	$(compile) --upgrade pyproject.toml --output-file requirements/runtime.txt
+	$(compile) --upgrade --group dev pyproject.toml --output-file requirements/dev.txt
