@@ -1,0 +1,262 @@
+"""Rows of the binlog to changes: what a row event of a shadow table, or of the datasets, means. Pure.
+
+Ordinals count the changes of a transaction from 1, in the order of execution; a row that changes its key is two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from connector.errors import UnsupportedChange
+from connector.model import (
+    Change,
+    CommitOrder,
+    Dataset,
+    DatasetChange,
+    DatasetKey,
+    DocChange,
+    DocKey,
+    Document,
+    Floor,
+    FloorKey,
+    FloorReason,
+    Op,
+    SourceInfo,
+)
+from connector.settings import Mapping as ColumnNames
+from connector.source.binlog.events import RowsKind
+from connector.source.binlog.items import StatementItem
+from connector.source.binlog.rows import RowPlan, Rows
+from connector.source.binlog.statements import StatementKind
+from connector.source.binlog.table_map import TableMap
+
+_RESNAPSHOT = "Run `vecsync capture snapshot`: it reads all rows again and removes from replicas what is gone."
+
+_FLOORS = {
+    StatementKind.TRUNCATE: FloorReason.TRUNCATE,
+    StatementKind.DROP_TABLE: FloorReason.DROP,
+    StatementKind.CREATE: FloorReason.DROP,  # OR REPLACE
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """What is followed in one database, and by which names. A `Selection` for the decoder.
+
+    tables: shadow table to whether the deletion of its dataset's row takes its documents with it (a foreign key
+    that cascades: the binlog hides those deletions).
+    """
+
+    db: str
+    tables: Mapping[str, bool]
+    names: ColumnNames
+
+    def follows(self, db: str, table: str) -> bool:
+        return db == self.db and (table in self.tables or table == self.names.dataset_table)
+
+    def plan(self, table: TableMap) -> RowPlan:
+        """Raises UnsupportedChange when a column that every shadow table has is not there."""
+        there = {column.name.lower() for column in table.columns if column.name is not None}
+        if table.table == self.names.dataset_table:
+            return RowPlan(table, [n for n in _dataset_columns(self.names) if n in there or n == self.names.dataset_id])
+        required, optional = document_columns(self.names)
+        return RowPlan(table, [*required, *(name for name in optional if name.lower() in there)])
+
+
+def document_columns(names: ColumnNames) -> tuple[list[str], list[str]]:
+    """Those that must be there, and those that may be missing, in the order in which they are decoded."""
+    required = [
+        names.dataset_id,
+        names.id,
+        names.content,
+        names.meta,
+        names.embedding,
+        names.embedding_model,
+        names.scn,
+        names.archived,
+    ]
+    return required, [names.created_at, names.updated_at]
+
+
+def _dataset_columns(names: ColumnNames) -> list[str]:
+    return [names.dataset_id, "description", "source_uri", "last_scn"]
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionOrigin:
+    """What all changes of a transaction share."""
+
+    connector: str
+    name: str
+    epoch: int
+    file: str
+    file_number: int
+    position: int
+    commit_us: int
+    server_id: int
+    gtid: str | None
+
+
+def changes(
+    entries: Iterable[Rows | StatementItem], origin: TransactionOrigin, following: Following
+) -> Iterator[Change]:
+    """In order of execution. Raises CorruptedLog and UnsupportedChange."""
+    ordinal = 0
+    for entry in entries:
+        if isinstance(entry, StatementItem):
+            made: Iterator[Change] = _of_statement(entry, origin, following, ordinal)
+        elif entry.table.table == following.names.dataset_table:
+            made = _of_datasets(entry, origin, following, ordinal)
+        else:
+            made = _of_documents(entry, origin, following, ordinal)
+        for change in made:
+            ordinal += 1
+            yield change
+
+
+def _info(origin: TransactionOrigin, db: str, table: str, ordinal: int) -> SourceInfo:
+    return SourceInfo(
+        origin.connector,
+        origin.name,
+        origin.commit_us,
+        False,
+        db,
+        table,
+        origin.server_id,
+        origin.gtid,
+        origin.file,
+        origin.position,
+        ordinal,
+    )
+
+
+def _text(value: Any, rows: Rows, column: str) -> str:
+    if type(value) is not str:
+        raise UnsupportedChange(
+            f"column {column} of {rows.table.name} holds {type(value).__name__}, not text",
+            hint="Give keys a text type with a character set; binary ids cannot be followed.",
+        )
+    return value
+
+
+def _of_documents(rows: Rows, origin: TransactionOrigin, following: Following, ordinal: int) -> Iterator[Change]:
+    table = rows.table
+    columns = rows.plan.columns
+    names = following.names
+    created = columns.index(names.created_at) if names.created_at in columns else -1
+    updated = columns.index(names.updated_at) if names.updated_at in columns else -1
+    epoch, file, position = origin.epoch, origin.file_number, origin.position
+    head = (origin.connector, origin.name, origin.commit_us, False, table.db, table.table)
+    tail = (origin.server_id, origin.gtid, origin.file, origin.position)
+
+    def key(row: tuple[Any, ...]) -> DocKey:
+        dataset_id, id = row[0], row[1]
+        if type(dataset_id) is not str or type(id) is not str:
+            _text(dataset_id, rows, columns[0])
+            _text(id, rows, columns[1])
+        return DocKey(dataset_id, id)
+
+    def change(op: Op, of: DocKey, row: tuple[Any, ...], moved: bool = False) -> DocChange:
+        nonlocal ordinal
+        ordinal += 1
+        scn = row[6] or 0
+        after = None
+        if op is not Op.DELETE:
+            after = Document(
+                row[2],
+                row[3],
+                row[4],
+                row[5],
+                scn,
+                bool(row[7]),
+                row[created] if created >= 0 else None,
+                row[updated] if updated >= 0 else None,
+            )
+        order = CommitOrder(epoch, file, position, ordinal)
+        return DocChange(op, of, scn, after, order, SourceInfo(*head, *tail, ordinal), None, moved)
+
+    if rows.kind is RowsKind.WRITE:
+        for row in rows.rows():
+            yield change(Op.CREATE, key(row), row)
+    elif rows.kind is RowsKind.DELETE:
+        for row in rows.rows():
+            yield change(Op.DELETE, key(row), row)
+    else:
+        for before, row in rows.pairs():
+            if before[0] == row[0] and before[1] == row[1]:
+                yield change(Op.UPDATE, key(row), row)
+            else:
+                yield change(Op.DELETE, key(before), before, moved=True)
+                yield change(Op.CREATE, key(row), row)
+
+
+def _of_datasets(rows: Rows, origin: TransactionOrigin, following: Following, ordinal: int) -> Iterator[Change]:
+    columns = rows.plan.columns
+    table = rows.table
+
+    def change(op: Op, row: tuple[Any, ...]) -> DatasetChange:
+        nonlocal ordinal
+        ordinal += 1
+        fields = dict(zip(columns, row, strict=True))
+        dataset_id = _text(fields[following.names.dataset_id], rows, columns[0])
+        after = None
+        if op is not Op.DELETE:
+            after = Dataset(fields.get("description"), fields.get("source_uri"), fields.get("last_scn"))
+        order = CommitOrder(origin.epoch, origin.file_number, origin.position, ordinal)
+        return DatasetChange(op, DatasetKey(dataset_id), after, order, _info(origin, table.db, table.table, ordinal))
+
+    def cascade(gone: DatasetChange) -> Iterator[Floor]:
+        """The documents that went with it, which no row event names."""
+        nonlocal ordinal
+        if rows.no_foreign_key_checks:
+            return
+        for shadow_table, cascades in following.tables.items():
+            if cascades:
+                ordinal += 1
+                order = gone.order._replace(ordinal=ordinal)
+                info = _info(origin, table.db, shadow_table, ordinal)
+                yield Floor(FloorKey(gone.key.dataset_id), order, FloorReason.CASCADE, info)
+
+    if rows.kind is RowsKind.WRITE:
+        for row in rows.rows():
+            yield change(Op.CREATE, row)
+    elif rows.kind is RowsKind.DELETE:
+        for row in rows.rows():
+            gone = change(Op.DELETE, row)
+            yield gone
+            yield from cascade(gone)
+    else:
+        for before, row in rows.pairs():
+            if before[0] != row[0]:
+                yield change(Op.DELETE, before)
+                yield change(Op.CREATE, row)
+            else:
+                yield change(Op.UPDATE, row)
+
+
+def _of_statement(
+    item: StatementItem, origin: TransactionOrigin, following: Following, ordinal: int
+) -> Iterator[Change]:
+    statement, datasets = item.statement, following.names.dataset_table
+    kind = statement.kind
+    touched = {name.table for name in (*statement.tables, *statement.renamed_to) if name.db == following.db}
+    if kind is StatementKind.DROP_DATABASE and statement.db == following.db:
+        touched = {datasets, *following.tables}
+    touched &= {datasets, *following.tables}
+    if not touched:
+        return
+    where = f"{origin.file}:{origin.position}"
+    if kind in (StatementKind.ALTER, StatementKind.CREATE) and not statement.removes_rows and not statement.renamed_to:
+        return  # the next table map tells what the table is now
+    reason = _FLOORS.get(kind)
+    if reason is None or datasets in touched:
+        raise UnsupportedChange(
+            f"at {where} a statement changed {', '.join(sorted(touched))} as a whole: {item.query.sql[:200]}",
+            hint=_RESNAPSHOT,
+        )
+    for table in sorted(touched):
+        ordinal += 1
+        order = CommitOrder(origin.epoch, origin.file_number, origin.position, ordinal)
+        yield Floor(FloorKey(None), order, reason, _info(origin, following.db, table, ordinal))

@@ -1,0 +1,219 @@
+"""Committed transactions out of a stream of binlog events: the glue between connection, decoder and publisher.
+
+Rows are held back until their transaction has committed, on disk when they are many, and decoded when they are taken.
+Rows of a prepared (XA) transaction are held until it is committed, and count there; the position then remembers where
+the earliest open one begins, because that is where reading has to go on after a restart.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from connector.errors import CorruptedLog, UnsupportedChange
+from connector.model import Change, SourcePosition, Transaction
+from connector.source.binlog.decoder import Decoder
+from connector.source.binlog.gtid import Gtid, GtidSet, MariadbGtid, MariadbGtidList
+from connector.source.binlog.heads import Xid
+from connector.source.binlog.items import (
+    Item,
+    Outcome,
+    Savepoint,
+    StatementItem,
+    TransactionBegin,
+    TransactionEnd,
+    XaOutcome,
+)
+from connector.source.binlog.rows import Rows
+from connector.source.binlog_changes import Following, TransactionOrigin, changes
+from connector.source.row_buffer import RowBuffer
+
+_EVENTS_PER_LOOK = 512  # how many events are read between two looks at the clock
+
+
+class EventReader(Protocol):
+    """The connection: raw events, one at a time."""
+
+    def read_event(self, timeout: float) -> bytes | None:
+        """None when there was none within the time. Raises ConnectionLost, PositionLost, DuplicateServerId."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Prepared:
+    rows: RowBuffer
+    file: str
+    position: int
+
+
+def file_number(name: str) -> int:
+    """Of a binlog file: `binlog.000017` is 17. Raises CorruptedLog."""
+    try:
+        return int(name.rsplit(".", 1)[1])
+    except (IndexError, ValueError):
+        raise CorruptedLog(f"binlog file name {name!r} does not end in a number") from None
+
+
+class BinlogStream:
+    """Fulfils `Stream`; without snapshots."""
+
+    def __init__(
+        self,
+        reader: EventReader,
+        decoder: Decoder,
+        following: Following,
+        after: SourcePosition,
+        *,
+        connector: str,
+        name: str,
+    ) -> None:
+        """The reader begins at `after.open_file` and `open_position` where these are set, else at file and position."""
+        self._reader = reader
+        self._decoder = decoder
+        self._following = following
+        self._connector = connector
+        self._name = name
+        self._at = after
+        self._dealt_with = (file_number(after.file), after.position)
+        self._gtids: GtidSet | MariadbGtidList = (MariadbGtidList if connector == "mariadb" else GtidSet).parse(
+            after.gtid_set or ""
+        )
+        self._prepared: dict[Xid, _Prepared] = {}
+        self._begin: TransactionBegin | None = None
+        self._rows = RowBuffer()
+        self._items: Iterator[Item] = iter(())
+
+    def position(self) -> SourcePosition:
+        if not self._decoder.in_transaction and self._begin is None:
+            self._move(*self._decoder.position)
+        return self._at
+
+    def reached(self, head: SourcePosition) -> bool:
+        at = self.position()
+        return (file_number(at.file), at.position) >= (file_number(head.file), head.position)
+
+    def close(self) -> None:
+        self._reader.close()
+        self._rows.close()
+        for prepared in self._prepared.values():
+            prepared.rows.close()
+
+    def next(self, timeout_s: float) -> Transaction | None:
+        deadline = time.monotonic() + timeout_s
+        left, events = timeout_s, 0
+        while True:
+            for item in self._items:
+                transaction = self._take(item)
+                if transaction is not None:
+                    return transaction
+            event = self._reader.read_event(max(left, 0.0))
+            if event is None:
+                return None
+            self._items = iter(self._decoder.feed(event))
+            events += 1
+            if events % _EVENTS_PER_LOOK == 0:
+                left = deadline - time.monotonic()
+                if left <= 0 and self._begin is None:
+                    return None
+
+    def _take(self, item: Item) -> Transaction | None:
+        if isinstance(item, Rows | StatementItem):
+            self._rows.add(item)
+        elif isinstance(item, TransactionBegin):
+            self._begin = item
+        elif isinstance(item, Savepoint):
+            if item.rollback:
+                self._rows.roll_back_to(item.name)
+            else:
+                self._rows.savepoint(item.name)
+        elif isinstance(item, XaOutcome):
+            self._end_prepared(item)
+        elif isinstance(item, TransactionEnd):
+            return self._end(item)
+        return None
+
+    def _end_prepared(self, outcome: XaOutcome) -> None:
+        prepared = self._prepared.pop(outcome.xid, None)
+        if prepared is None:
+            if outcome.commit and self._is_new(self._begin):
+                raise UnsupportedChange(
+                    f"XA transaction {outcome.xid} is committed, and was prepared before reading began",
+                    hint="Run `vecsync capture snapshot`: it reads all rows again.",
+                )
+            return
+        if outcome.commit:
+            self._rows.close()
+            self._rows = prepared.rows
+        else:
+            prepared.rows.close()
+
+    def _is_new(self, begin: TransactionBegin | None) -> bool:
+        """False for what is read again only to find the transactions that were prepared in it."""
+        return begin is None or (file_number(begin.file), begin.position) >= self._dealt_with
+
+    def _end(self, end: TransactionEnd) -> Transaction | None:
+        begin, rows = self._begin, self._rows
+        if begin is None:
+            raise CorruptedLog(f"a transaction ends at {end.file}:{end.position} that never began")
+        self._begin, self._rows = None, RowBuffer()
+        if end.outcome is Outcome.PREPARED:
+            assert end.xid is not None
+            self._prepared[end.xid] = _Prepared(rows, begin.file, begin.position)
+        if not self._is_new(begin):
+            if end.outcome is not Outcome.PREPARED:
+                rows.close()
+            return None
+        self._count(begin)
+        self._move(end.file, end.position)
+        if end.outcome is Outcome.PREPARED:
+            return None
+        if end.outcome is Outcome.ROLLBACK or not len(rows):
+            rows.close()
+            return None
+        origin = TransactionOrigin(
+            self._connector,
+            self._name,
+            self._at.epoch,
+            begin.file,
+            file_number(begin.file),
+            begin.position,
+            begin.commit_us,
+            begin.server_id,
+            None if begin.gtid is None else str(begin.gtid),
+        )
+        return Transaction(origin.gtid or f"{begin.file}:{begin.position}", self._changes(rows, origin), self._at)
+
+    def _changes(self, rows: RowBuffer, origin: TransactionOrigin) -> Iterator[Change]:
+        try:
+            yield from changes(rows.drain(), origin, self._following)
+        finally:
+            rows.close()
+
+    def _count(self, begin: TransactionBegin) -> None:
+        gtid, gtids = begin.gtid, self._gtids
+        if isinstance(gtid, Gtid):
+            assert isinstance(gtids, GtidSet), "MySQL's GTIDs from a server that is not MySQL"
+            self._gtids = gtids.add(gtid)
+        elif isinstance(gtid, MariadbGtid):
+            assert isinstance(gtids, MariadbGtidList), "MariaDB's GTIDs from a server that is not MariaDB"
+            self._gtids = gtids.add(gtid)
+
+    def _move(self, file: str, position: int) -> None:
+        at = self._at
+        if at.file == file and at.position == position:
+            return
+        if (file_number(file), position) < self._dealt_with:
+            return
+        first = min(self._prepared.values(), key=lambda p: (file_number(p.file), p.position), default=None)
+        self._at = replace(
+            at,
+            file=file,
+            position=position,
+            gtid_set=str(self._gtids) or None,
+            open_file=first.file if first else "",
+            open_position=first.position if first else 0,
+        )
