@@ -85,7 +85,8 @@ def _make_data_directory(kind: SqlKind, directory: Path) -> None:
     )
     data = f"--datadir={directory}/data"
     if programs.install is not None:
-        arguments = ["--user=root", "--skip-name-resolve", "--skip-test-db", f"--extra-file={users}"]
+        # --force: the machine's own name need not resolve.
+        arguments = ["--user=root", "--force", "--skip-name-resolve", "--skip-test-db", f"--extra-file={users}"]
         command = [*programs.install, data, "--auth-root-authentication-method=normal", *arguments]
     else:
         command = [*programs.server, data, "--initialize-insecure", "--user=root", f"--init-file={users}"]
