@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
 from yaml import YAMLError
 
 from connector.errors import ConfigurationError
@@ -179,7 +185,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         yaml = YamlConfigSettingsSource(settings_cls)
-        return init_settings, env_settings, dotenv_settings, file_secret_settings, yaml
+        secrets = NestedSecretsSettingsSource(file_secret_settings)
+        return init_settings, env_settings, dotenv_settings, secrets, yaml
 
 
 def load(file: Path | None = None, overrides: dict[str, Any] | None = None) -> Settings:
@@ -187,18 +194,57 @@ def load(file: Path | None = None, overrides: dict[str, Any] | None = None) -> S
 
     overrides: sections with keys, as the command line gives them. Raises ConfigurationError, naming each wrong key.
     """
+    try:
+        return _class_for(file)(**(overrides or {}))
+    except ValidationError as error:
+        lines = "\n".join(
+            f"  {'.'.join(str(part) for part in e['loc'])}: {_plain(e['msg'], e['type'])}" for e in error.errors()
+        )
+        raise ConfigurationError(f"the configuration cannot be used:\n{lines}") from error
+    except (YAMLError, ValueError) as error:
+        raise ConfigurationError(f"the configuration cannot be read: {error}") from error
+
+
+def origins(file: Path | None = None, overrides: dict[str, Any] | None = None) -> dict[str, str]:
+    """Where each key that is set was set, by dotted key: `VECSYNC_...`, `.env`, `secrets directory`, the YAML file's
+    name, or `command line`; keys that have their default are not in it. Raises as `load` does, which must succeed."""
+    chosen = str(file or DEFAULT_FILE)
+    names = ("command line", "environment", ".env", "secrets directory", chosen)
+    found: dict[str, str] = {}
+
+    class _Traced(_class_for(file)):  # type: ignore[misc]  # a class made at run time
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            *args: PydanticBaseSettingsSource,
+            **named: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            sources = super().settings_customise_sources(settings_cls, *args, **named)
+            for name, source in zip(names, sources, strict=True):
+                for key in dotted(source()):
+                    shown = f"{ENV_PREFIX}{key.upper().replace('.', '__')}" if name == "environment" else name
+                    found.setdefault(key, shown)
+            return tuple(sources)
+
+    _Traced(**(overrides or {}))
+    return found
+
+
+def dotted(values: dict[str, Any]) -> dict[str, Any]:
+    """Nested sections as one mapping: `{"source": {"url": u}}` becomes `{"source.url": u}`."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            flat.update({f"{name}.{key}": inner for key, inner in dotted(value).items()})
+        else:
+            flat[name] = value
+    return flat
+
+
+def _class_for(file: Path | None) -> type[Settings]:
     if file is not None and not file.is_file():
         raise ConfigurationError(f"there is no configuration file {file}", hint="Write one, or leave out --config.")
-    chosen = file or Path(DEFAULT_FILE)
-    secrets = os.environ.get(f"{ENV_PREFIX}SECRETS_DIR")
-
-    class _Loaded(Settings):
-        model_config = SettingsConfigDict(
-            yaml_file=chosen,
-            env_file=".env",
-            secrets_dir=secrets,
-        )
-
     unknown = [
         name
         for name in os.environ
@@ -210,15 +256,16 @@ def load(file: Path | None = None, overrides: dict[str, Any] | None = None) -> S
         raise ConfigurationError(
             f"unknown environment variable {unknown[0]}", hint="Sections and keys are joined by two underscores."
         )
-    try:
-        return _Loaded(**(overrides or {}))
-    except ValidationError as error:
-        lines = "\n".join(
-            f"  {'.'.join(str(part) for part in e['loc'])}: {_plain(e['msg'], e['type'])}" for e in error.errors()
+
+    class _Loaded(Settings):
+        model_config = SettingsConfigDict(
+            yaml_file=file or Path(DEFAULT_FILE),
+            env_file=".env",
+            secrets_dir=os.environ.get(f"{ENV_PREFIX}SECRETS_DIR"),
+            secrets_dir_missing="error",
         )
-        raise ConfigurationError(f"the configuration cannot be used:\n{lines}") from error
-    except (YAMLError, ValueError) as error:
-        raise ConfigurationError(f"{chosen} cannot be read: {error}") from error
+
+    return _Loaded
 
 
 def _plain(message: str, kind: str) -> str:
