@@ -6,6 +6,7 @@ ends with its context. It never touches the system's own service or its data.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from tests.servers.process import ServerProcess, run_to_end
 from tests.servers.programs import sql_programs
 
 _USER, _PASSWORD = "admin", "vecsync-tests"
+
+# Servers refuse to run as root unless told to, and anybody else may not name a user.
+_AS_THIS_USER = ["--user=root"] if os.geteuid() == 0 else []
 
 # What the connector asks of a source, so that a test names only what it wants otherwise.
 _BINLOG: dict[str, str | int | None] = {
@@ -58,12 +62,11 @@ def local_sql_server(kind: SqlKind, options: Options | None = None) -> Iterator[
             "bind_address": HOST,
             "port": port,
             "server_id": port,
-            "user": "root",  # Servers refuse to run as root unless told to; for anybody else it means nothing.
         }
         settings |= _DEFAULTS[kind] | dict(options or {})
         process = ServerProcess(
             kind,
-            [*programs.server, *_as_arguments(settings)],
+            [*programs.server, *_AS_THIS_USER, *_as_arguments(settings)],
             directory,
             answers=lambda: _answers(port),
         )
@@ -86,10 +89,10 @@ def _make_data_directory(kind: SqlKind, directory: Path) -> None:
     data = f"--datadir={directory}/data"
     if programs.install is not None:
         # --force: the machine's own name need not resolve.
-        arguments = ["--user=root", "--force", "--skip-name-resolve", "--skip-test-db", f"--extra-file={users}"]
-        command = [*programs.install, data, "--auth-root-authentication-method=normal", *arguments]
+        arguments = ["--force", "--skip-name-resolve", "--skip-test-db", f"--extra-file={users}"]
+        command = [*programs.install, *_AS_THIS_USER, data, "--auth-root-authentication-method=normal", *arguments]
     else:
-        command = [*programs.server, data, "--initialize-insecure", "--user=root", f"--init-file={users}"]
+        command = [*programs.server, *_AS_THIS_USER, data, "--initialize-insecure", f"--init-file={users}"]
     run_to_end(f"making the data directory of {kind}", command, directory)
 
 
