@@ -1,0 +1,185 @@
+"""MySQL and MariaDB as a `Source`: identity, head, and the stream with its snapshot.
+
+Reads only: nothing here writes to the source, takes a lock, or decides where to go on after an error.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import pymysql
+
+from connector.errors import ConnectionLost, ForeignLog, PositionLost, PreflightRefused
+from connector.model import SourceIdentity, SourcePosition
+from connector.settings import Settings
+from connector.source import Stream
+from connector.source.binlog.connection import dump_from_position
+from connector.source.binlog.decoder import Decoder
+from connector.source.binlog.server_errors import from_server
+from connector.source.binlog_changes import Following
+from connector.source.binlog_stream import BinlogStream
+from connector.upstream.address import mysql_address
+from connector.upstream.mysql import open_connection
+
+Connection: TypeAlias = "pymysql.Connection[Any]"
+
+
+class BinlogSource:
+    """Fulfils `Source`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._source = settings.source
+        self._prefix = settings.topics.prefix
+        self._db = mysql_address(self._source.url).database
+        self._connection: Connection | None = None
+
+    def identity(self) -> SourceIdentity:
+        found = self._row("SELECT @@version, @@server_id, @@log_bin_basename")
+        version, server_id, base = found
+        base_name = None if base is None else str(base).replace("\\", "/").rsplit("/", 1)[-1]
+        if "mariadb" in version.lower():
+            (domain,) = self._row("SELECT @@gtid_domain_id")
+            return SourceIdentity("mariadb", None, base_name, 0, int(server_id), int(domain))
+        (uuid,) = self._row("SELECT @@server_uuid")
+        return SourceIdentity("mysql", uuid, base_name, 0, int(server_id), 0)
+
+    def head(self) -> SourcePosition:
+        identity = self.identity()
+        file, position, gtids = binlog_end(self._open(), identity.connector)
+        return SourcePosition(identity, file=file, position=position, gtid_set=gtids)
+
+    def start(self, epoch: int) -> SourcePosition:
+        at = self.head()
+        return SourcePosition(
+            at.identity,
+            epoch=epoch,
+            gtid_set=at.gtid_set,
+            file=at.file,
+            position=at.position,
+            snapshot_done=self._source.snapshot == "no_data",
+        )
+
+    def stream(self, after: SourcePosition) -> Stream:
+        identity = self.identity()
+        if identity != after.identity:
+            raise ForeignLog(f"the source was {after.identity}, and is {identity} now")
+        self._refuse_lost(after)
+        following = Following(self._db, self._cascades(), self._source.mapping)
+        file = after.open_file or after.file
+        position = after.open_position if after.open_file else after.position
+        decoder = Decoder(following, file, position)
+        reader = dump_from_position(
+            open_connection(self._source),
+            server_id=self._source.server_id or derived_server_id(self._prefix),
+            file=file,
+            position=position,
+            heartbeat_s=self._source.heartbeat_s,
+        )
+        stream: Stream = BinlogStream(
+            reader, decoder, following, after, connector=identity.connector, name=self._prefix
+        )
+        return stream
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _open(self) -> Connection:
+        if self._connection is None or not self._connection.open:
+            self._connection = open_connection(self._source)
+        return self._connection
+
+    def _row(self, sql: str, *args: Any) -> tuple[Any, ...]:
+        """The first row. The connection is opened again when it was lost since the last question."""
+        for attempt in (0, 1):
+            try:
+                with self._open().cursor() as cursor:
+                    cursor.execute(sql, args)
+                    row = cursor.fetchone()
+                    return tuple(row) if row is not None else ()
+            except pymysql.MySQLError as error:
+                self.close()
+                code = int(error.args[0]) if error.args and isinstance(error.args[0], int) else 0
+                failure = from_server(code, str(error.args[-1]) if error.args else str(error))
+                if attempt or not isinstance(failure, ConnectionLost):
+                    raise failure from error
+        raise AssertionError("unreachable")
+
+    def _refuse_lost(self, after: SourcePosition) -> None:
+        """A position past the end of its file means that the server lost transactions that were published."""
+        file = after.open_file or after.file
+        try:
+            with self._open().cursor() as cursor:
+                cursor.execute("SHOW BINARY LOGS")
+                sizes = {row[0]: int(row[1]) for row in cursor.fetchall()}
+        except pymysql.MySQLError as error:
+            raise from_server(int(error.args[0]), str(error.args[-1])) from error
+        if file not in sizes:
+            raise PositionLost(f"the source no longer has {file}, from which reading has to go on")
+        if after.file in sizes and after.position > sizes[after.file]:
+            raise ForeignLog(
+                f"{after.file} ends at {sizes[after.file]} on the source, and was read up to {after.position} before: "
+                "the source was reset, or lost transactions in a crash"
+            )
+
+    def _cascades(self) -> Mapping[str, bool]:
+        """Per followed table, whether the deletion of a dataset's row takes its documents."""
+        found = {}
+        for table in self._source.tables:
+            exists = self._row(
+                "SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s", self._db, table
+            )
+            if not exists:
+                raise PreflightRefused(f"there is no table {self._db}.{table} on the source")
+            cascade = self._row(
+                "SELECT 1 FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = %s "
+                "AND TABLE_NAME = %s AND REFERENCED_TABLE_NAME = %s AND DELETE_RULE = 'CASCADE'",
+                self._db,
+                table,
+                self._source.mapping.dataset_table,
+            )
+            found[table] = bool(cascade)
+        return found
+
+
+def binlog_end(connection: Connection, connector: str) -> tuple[str, int, str | None]:
+    """(file, position, executed GTIDs) at the end of the log. Raises PreflightRefused when there is no binlog.
+
+    SHOW MASTER STATUS is gone from MySQL 8.4, its successor is not in MySQL 5.7 and MariaDB.
+    """
+    statements = ["SHOW MASTER STATUS", "SHOW BINLOG STATUS"]
+    if connector == "mysql":
+        statements = ["SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"]
+    row = None
+    failure: pymysql.MySQLError | None = None
+    with connection.cursor() as cursor:
+        for statement in statements:
+            try:
+                cursor.execute(statement)
+                row = cursor.fetchone()
+                failure = None
+                break
+            except (pymysql.err.ProgrammingError, pymysql.err.NotSupportedError) as error:
+                failure = error
+            except pymysql.MySQLError as error:
+                raise from_server(int(error.args[0]), str(error.args[-1])) from error
+        if failure is not None:
+            raise from_server(int(failure.args[0]), str(failure.args[-1])) from failure
+        if row is None:
+            raise PreflightRefused("the source writes no binlog", hint="Set log_bin in the server's configuration.")
+        # The GTIDs of exactly that place: the log may have grown since.
+        if connector == "mariadb":
+            cursor.execute("SELECT BINLOG_GTID_POS(%s, %s)", (row[0], row[1]))
+            (gtids,) = cursor.fetchone() or ("",)
+        else:
+            gtids = row[4]
+    return row[0], int(row[1]), str(gtids or "").replace("\n", "") or None
+
+
+def derived_server_id(prefix: str) -> int:
+    """The same for the same prefix, and above the ids that people give to servers."""
+    return 1_000_000_000 + zlib.crc32(prefix.encode()) % 3_000_000_000
