@@ -16,6 +16,9 @@ NEXT_SCN = "vec_next_scn"
 _KEY = "VARCHAR(191) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL"
 """191 characters of four bytes fit an index of every row format; and ids differ when their bytes do."""
 
+MARK = "/* vecsync */"
+"""Stands in every trigger of ours: others with the same purpose are left alone."""
+
 _OPTIONS = "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"
 
 
@@ -27,15 +30,22 @@ def text(value: str) -> str:
     return literal(value, "mysql")
 
 
-def base_tables(table: str, mapping: Mapping, *, dataset_key: str | None = None) -> list[tuple[str, str]]:
+def base_tables(
+    table: str, mapping: Mapping, *, related: bool = True, dataset_key: str | None = None, id_key: str | None = None
+) -> list[tuple[str, str]]:
     """The usual tables, each with its name; to be made where they do not exist.
 
-    dataset_key: type of `dataset_id` in a table of datasets that exists; a foreign key must have the same.
+    related: the tables that triggers write to refer to the datasets. Not where the documents do not: a dataset may then
+    be unknown, and the triggers would make writing its documents fail.
+    dataset_key, id_key: types of the keys in tables that exist; a foreign key must have the same, and the log must be
+    able to hold them.
     """
     c = {part: q(column(mapping, part)) for part in (*REQUIRED, "created_at", "updated_at")}
     datasets = q(mapping.dataset_table)
     dataset = f"{dataset_key} NOT NULL" if dataset_key else _KEY
     refers = f"REFERENCES {datasets}(dataset_id) ON DELETE CASCADE"
+    foreign = f",\n    FOREIGN KEY (dataset_id) {refers}" if related else ""
+    document = f"{id_key} NOT NULL" if id_key else _KEY
     created = "TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)"
     updated = f"{created} ON UPDATE CURRENT_TIMESTAMP(6)"
     return [
@@ -56,8 +66,7 @@ def base_tables(table: str, mapping: Mapping, *, dataset_key: str | None = None)
             f"""CREATE TABLE {SCN_TABLE} (
     dataset_id {dataset},
     next_scn BIGINT NOT NULL DEFAULT 0,
-    PRIMARY KEY (dataset_id),
-    FOREIGN KEY (dataset_id) {refers}
+    PRIMARY KEY (dataset_id){foreign}
 ) {_OPTIONS}""",
         ),
         (
@@ -84,11 +93,10 @@ def base_tables(table: str, mapping: Mapping, *, dataset_key: str | None = None)
     shadow_table VARCHAR(191) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
     scn BIGINT NOT NULL,
     op ENUM('insert', 'update', 'delete') NOT NULL,
-    document_id {_KEY},
+    document_id {document},
     payload LONGBLOB NOT NULL,
     created_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
-    PRIMARY KEY (dataset_id, shadow_table, scn),
-    FOREIGN KEY (dataset_id) {refers}
+    PRIMARY KEY (dataset_id, shadow_table, scn){foreign}
 ) {_OPTIONS}""",
         ),
         (
@@ -182,7 +190,7 @@ INSERT INTO {log}(dataset_id, shadow_table, scn, op, document_id, payload)
     return {
         f"{table}_{suffix}": f"""CREATE TRIGGER {q(f"{table}_{suffix}")} AFTER {event} ON {q(table)}
 FOR EACH ROW
-BEGIN
+BEGIN {MARK}
     DECLARE v_scn BIGINT;{body}
 END"""
         for suffix, (event, body) in bodies.items()

@@ -37,11 +37,16 @@ def text(value: str) -> str:
     return literal(value, "sqlite")
 
 
-def base_tables(table: str, mapping: Mapping) -> list[tuple[str, str]]:
-    """The usual tables, each with its name; to be made where they do not exist."""
+def base_tables(table: str, mapping: Mapping, *, related: bool = True) -> list[tuple[str, str]]:
+    """The usual tables, each with its name; to be made where they do not exist.
+
+    related: the tables that triggers write to refer to the datasets. Not where the documents do not: a dataset may then
+    be unknown, and the triggers would make writing its documents fail.
+    """
     c = {part: q(column(mapping, part)) for part in (*REQUIRED, "created_at", "updated_at")}
     datasets = q(mapping.dataset_table)
     refers = f"REFERENCES {datasets}(dataset_id) ON DELETE CASCADE"
+    related_refers = f" {refers}" if related else ""
     return [
         (
             mapping.dataset_table,
@@ -73,7 +78,7 @@ def base_tables(table: str, mapping: Mapping) -> list[tuple[str, str]]:
         (
             mapping.log_table,
             f"""CREATE TABLE {q(mapping.log_table)} (
-    dataset_id TEXT NOT NULL {refers},
+    dataset_id TEXT NOT NULL{related_refers},
     shadow_table TEXT NOT NULL,
     scn INTEGER NOT NULL,
     op TEXT NOT NULL CHECK (op IN ('insert', 'update', 'delete')),
@@ -86,7 +91,7 @@ def base_tables(table: str, mapping: Mapping) -> list[tuple[str, str]]:
         (
             SCN_TABLE,
             f"""CREATE TABLE {SCN_TABLE} (
-    dataset_id TEXT NOT NULL PRIMARY KEY {refers},
+    dataset_id TEXT NOT NULL PRIMARY KEY{related_refers},
     next_scn INTEGER NOT NULL DEFAULT 0
 )""",
         ),
@@ -264,7 +269,28 @@ def document_triggers(
     }
 
 
-def reader_triggers(tables: Sequence[str], mapping: Mapping, *, has_last_scn: bool = True) -> dict[str, str]:
+def cascade_triggers(table: str, mapping: Mapping) -> dict[str, str]:
+    """Triggers on the table of datasets that tell when a dataset went and its documents with it, by name. Where some
+    are left (there is no foreign key, or it is not enforced) there is no such entry."""
+    n = _Names(table, mapping)
+    emptied = f"""
+BEGIN
+    INSERT INTO {CHANGE_LOG}(shadow_table, dataset_id, op, at)
+        SELECT {n.name}, OLD.dataset_id, 'cascade', {NOW_US}
+        WHERE NOT EXISTS (SELECT 1 FROM {n.table} WHERE {n.dataset} = OLD.dataset_id);
+END"""
+    return {
+        f"{table}_cascade": f"CREATE TRIGGER {q(f'{table}_cascade')} AFTER DELETE ON {n.datasets}{emptied}",
+        f"{table}_rekeyed": (
+            f"CREATE TRIGGER {q(f'{table}_rekeyed')} AFTER UPDATE ON {n.datasets} WHEN NOT ({_SAME_DATASET}){emptied}"
+        ),
+    }
+
+
+_SAME_DATASET = "NEW.dataset_id COLLATE BINARY IS OLD.dataset_id COLLATE BINARY"
+
+
+def reader_triggers(mapping: Mapping, *, has_last_scn: bool = True) -> dict[str, str]:
     """Triggers that feed the change log from the shadow log and from the table of datasets, by name."""
     log, datasets = mapping.log_table, mapping.dataset_table
     last_scn = "NEW.last_scn" if has_last_scn else "NULL"
@@ -273,14 +299,6 @@ def reader_triggers(tables: Sequence[str], mapping: Mapping, *, has_last_scn: bo
         VALUES (NEW.dataset_id, '{{}}', NEW.description, NEW.source_uri, {last_scn}, {NOW_US});"""
     deleted = f"""
     INSERT INTO {CHANGE_LOG}(dataset_id, op, at) VALUES (OLD.dataset_id, 'delete', {NOW_US});"""
-    emptied = ""
-    for table in sorted(tables):
-        n = _Names(table, mapping)
-        emptied += f"""
-    INSERT INTO {CHANGE_LOG}(shadow_table, dataset_id, op, at)
-        SELECT {n.name}, OLD.dataset_id, 'cascade', {NOW_US}
-        WHERE NOT EXISTS (SELECT 1 FROM {n.table} WHERE {n.dataset} = OLD.dataset_id);"""
-    same = "NEW.dataset_id COLLATE BINARY IS OLD.dataset_id COLLATE BINARY"
     note = f"{NOTE_TABLE} WHERE shadow_table IS NULL AND dataset_id = OLD.dataset_id"
     bodies = {
         f"{log}_seq": f"""AFTER INSERT ON {q(log)}
@@ -288,13 +306,13 @@ BEGIN
     INSERT INTO {CHANGE_LOG}(shadow_table, dataset_id, op, scn, document_id, at)
         VALUES (NEW.shadow_table, NEW.dataset_id, NEW.op, NEW.scn, NEW.document_id, {NOW_US});""",
         f"{datasets}_seq_ai": f"AFTER INSERT ON {q(datasets)}\nBEGIN{written.format('insert')}",
-        f"{datasets}_seq_au": f"AFTER UPDATE ON {q(datasets)} WHEN {same}\nBEGIN{written.format('update')}",
+        f"{datasets}_seq_au": f"AFTER UPDATE ON {q(datasets)} WHEN {_SAME_DATASET}\nBEGIN{written.format('update')}",
         f"{datasets}_seq_ak": (
-            f"AFTER UPDATE ON {q(datasets)} WHEN NOT ({same})\nBEGIN{deleted}{emptied}{written.format('insert')}"
+            f"AFTER UPDATE ON {q(datasets)} WHEN NOT ({_SAME_DATASET})\nBEGIN{deleted}{written.format('insert')}"
         ),
         f"{datasets}_seq_bd": f"""BEFORE DELETE ON {q(datasets)}
 BEGIN
     INSERT INTO {NOTE_TABLE}(dataset_id) VALUES (OLD.dataset_id);""",
-        f"{datasets}_seq_ad": f"AFTER DELETE ON {q(datasets)}\nBEGIN\n    DELETE FROM {note};{deleted}{emptied}",
+        f"{datasets}_seq_ad": f"AFTER DELETE ON {q(datasets)}\nBEGIN\n    DELETE FROM {note};{deleted}",
     }
     return {name: f"CREATE TRIGGER {q(name)} {body}\nEND" for name, body in bodies.items()}
