@@ -15,8 +15,9 @@ if cache_is_whole "$target"; then
 fi
 say "Kafka $version: fetching its jars with Maven (some 50 MB, usually well under a minute)"
 new="$cache_root/.kafka.new"
-mvn --batch-mode -Dstyle.color=never --quiet --no-transfer-progress --strict-checksums -f "$here/kafka-pom.xml" \
-    dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$new"
+mvn --batch-mode --quiet --no-transfer-progress --strict-checksums -f "$here/kafka-pom.xml" \
+    dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$new" 2>&1 |
+    sed 's/\x1b\[[0-9;]*m//g' # Maven resets the terminal's colours even when it is told to use none.
 (cd "$new" && sha256sum --check --quiet --strict "$here/kafka-$version.sha256") ||
     fail "the jars that Maven fetched are not the ones that tools/kafka-$version.sha256 names"
 cache_seal "$new"

@@ -32,8 +32,12 @@ command -v debootstrap >/dev/null || fail "debootstrap is missing: apt-get insta
 new="$cache_root/.mysql.new"
 fetched="$new/fetched" unpacked="$new/unpacked" tree="$new/tree"
 mkdir -p "$unpacked" "$tree/bin" "$tree/lib"
-if ! debootstrap --download-only --variant=minbase --include=mysql-server-core,mysql-client-core \
-    sid "$fetched" >"$new/log" 2>&1; then
+fetch() {
+    debootstrap --download-only --force-check-gpg --variant=minbase \
+        --include=mysql-server-core,mysql-client-core sid "$fetched" >"$new/log" 2>&1
+}
+# What a failed attempt has fetched is kept, so the next one goes on from there.
+if ! { fetch || { sleep 5 && fetch; } || { sleep 20 && fetch; }; }; then
     tail -n 20 "$new/log" >&2
     fail "debootstrap could not fetch MySQL 9; the network may be at fault: run make setup again"
 fi

@@ -22,6 +22,8 @@ want mariadb-install-db mariadb-server-core
 want mariadb-binlog mariadb-client
 want kcat kcat
 want debootstrap debootstrap
+want gpgv gpgv
+[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
 want strace strace
 want mvn maven
 java_is_recent || missing+=(default-jre-headless)
@@ -48,5 +50,5 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 # A run that was interrupted while unpacking leaves dpkg half-way; this finishes it, and is nothing otherwise.
 dpkg --configure -a
-apt-get update -q
-apt-get install -q -y --no-install-recommends "${missing[@]}"
+apt-get -o Acquire::Retries=3 update -q
+apt-get -o Acquire::Retries=3 install -q -y --no-install-recommends "${missing[@]}"

@@ -183,6 +183,16 @@ def test_kafka_keeps_its_data_through_kill_and_restart(start_kafka: StartKafka, 
     assert round_trip(kafka, topic_prefix, b"three") == [b"one", b"two", b"three"]
 
 
+def test_three_kafka_nodes_serve_without_one_of_them(start_kafka: StartKafka, topic_prefix: str) -> None:
+    kafka = start_kafka(3)
+    create_topic(kafka, topic_prefix, copies=3)
+    assert round_trip(kafka, topic_prefix, b"one") == [b"one"]
+    kafka.nodes[1].kill()
+    assert round_trip(kafka, topic_prefix, b"two") == [b"one", b"two"]
+    kafka.start()
+    assert all(is_running(node) for node in kafka.nodes)
+
+
 def test_kcat_reads_what_was_produced(kafka_server: KafkaServer, topic_prefix: str) -> None:
     create_topic(kafka_server, topic_prefix)
     assert round_trip(kafka_server, topic_prefix, b"for kcat") == [b"for kcat"]
