@@ -55,7 +55,8 @@ class Producer(Protocol):
 
     def send(self, lane: Lane, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
         """Queues; blocks (serving acknowledgements) while the queue is full. Raises UnpublishableRow when the record
-        is larger than the broker takes: nothing was queued, and the producer remains usable."""
+        is larger than the topic takes, or has no key where the topic is compacted: nothing was queued, and the
+        producer remains usable. Raises ForeignLog when there is no such topic or partition."""
         ...
 
     def poll(self, timeout_s: float) -> None:
@@ -75,8 +76,12 @@ class Consumer(Protocol):
     """Reads lanes that it is told to, from offsets that it is told. Raises Unreachable, ForeignLog (offset out of
     range)."""
 
-    def assign(self, offsets: Mapping[Lane, int]) -> None:
-        """Replaces the assignment; each lane is read from its offset on."""
+    def assign(self, offsets: Mapping[Lane, int], leader_epochs: Mapping[Lane, int] | None = None) -> None:
+        """Replaces the assignment; each lane is read from its offset on.
+
+        leader_epochs: of the record before that offset, where known; the broker then tells (as ForeignLog, from
+        `consume`) when its log was truncated below it by an unclean election.
+        """
         ...
 
     def consume(self, max_records: int, timeout_s: float) -> Sequence[Record]:
@@ -95,17 +100,20 @@ class Consumer(Protocol):
 
 
 class Admin(Protocol):
-    """Raises Unreachable, AuthenticationFailed."""
+    """Raises Unreachable, AuthenticationFailed; the offsets also ForeignLog, for a topic or partition that is not."""
 
     def create(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
-        """Makes those that do not exist; returns their names. Existing ones are left as they are."""
+        """Makes those that do not exist, and waits until they can be used; returns their names. Existing ones are
+        left as they are. Raises ConfigurationError for a shape or setting that the broker refuses."""
         ...
 
     def describe(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
         """Those of the names that exist."""
         ...
 
-    def list(self, prefix: str) -> Sequence[str]: ...
+    def list(self, prefix: str) -> Sequence[str]:
+        """Names that begin so, sorted."""
+        ...
 
     def beginning_offsets(self, lanes: Sequence[Lane]) -> Mapping[Lane, int]: ...
 
