@@ -193,12 +193,17 @@ class DatasetCursor:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotProgress:
-    """A snapshot that has not ended: what comes next. `last_key` is the primary key after which to go on."""
+    """A snapshot that has not ended: what comes next. `last_key` is the primary key after which to go on.
+
+    floored: tables that got a floor of their own since `start` (TRUNCATE, DROP). It is above the one that would end the
+    snapshot, and must stay the last record of its key.
+    """
 
     table: str
     last_key: tuple[str, ...] | None
     start: CommitOrder  # the floor published at the end carries it
     datasets: tuple[str, ...] | None = None  # None: all
+    floored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,10 +254,12 @@ class Transaction:
     """One committed transaction, in commit order.
 
     changes: in the order of execution; may be iterated once, and may come from disk.
-    after: the source's position when this transaction has been dealt with.
+    after: the source's position when this transaction has been dealt with; read it when the changes have been.
     id: the GTID, or `file:position`.
+    xa: the name under which it was prepared (gtrid, bqual, format id), if it was.
     """
 
     id: str
     changes: Iterable[Change]
     after: SourcePosition
+    xa: tuple[bytes, bytes, int] | None = None

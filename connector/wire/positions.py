@@ -63,6 +63,7 @@ def encode_position(position: PublishedPosition) -> bytes:
             "last_key": None if snapshot.last_key is None else list(snapshot.last_key),
             "start": snapshot.start._asdict(),
             "datasets": None if snapshot.datasets is None else list(snapshot.datasets),
+            "floored": list(snapshot.floored),
         },
         "snapshot_done": at.snapshot_done,
         "ends": [
@@ -97,6 +98,7 @@ def decode_position(data: bytes) -> PublishedPosition:
         None if s["last_key"] is None else tuple(s["last_key"]),
         CommitOrder(**s["start"]),
         None if s["datasets"] is None else tuple(s["datasets"]),
+        tuple(s["floored"]),
     )
     source = SourcePosition(
         identity=SourceIdentity(**f["identity"]),
