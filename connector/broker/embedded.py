@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -253,9 +253,7 @@ class EmbeddedConsumer:
     def _read_lane(self, lane: Lane, records: list[Record], max_records: int, max_bytes: int) -> int:
         """Appends to records; returns the bytes read."""
         lane_id, position = self._lanes[lane], self._positions[lane]
-        bounds: list[tuple[int, int]] = self._connection.execute(
-            "SELECT begin, next FROM lane WHERE id = ?", (lane_id,)
-        ).fetchall()
+        bounds: list[Any] = self._connection.execute("SELECT begin, next FROM lane WHERE id = ?", (lane_id,)).fetchall()
         if not bounds:
             raise ForeignLog(f"topic {lane.topic} was deleted while it was read")
         begin, end = bounds[0]
@@ -353,7 +351,7 @@ class EmbeddedAdmin:
             for lane in lanes:
                 lane_id, _, end = _lane_row(self._connection, lane)
                 base = lane_id << OFFSET_BITS
-                found: list[tuple[int]] = self._connection.execute(
+                found: list[Any] = self._connection.execute(
                     "SELECT place FROM record WHERE place >= ? AND place < ? AND timestamp_ms >= ?"
                     " ORDER BY place LIMIT 1",
                     (base, base + end, timestamp_ms),

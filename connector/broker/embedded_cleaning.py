@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -66,7 +66,7 @@ def _round(connection: apsw.Connection, now_ms: int, min_dirty: int) -> int:
             config[name] = value
     removed = 0
     for topic, config in configs.items():
-        lanes: list[tuple[int, int, int, int, int]] = connection.execute(
+        lanes: list[Any] = connection.execute(
             "SELECT id, begin, next, cleaned, kept FROM lane WHERE topic = ? ORDER BY id", (topic,)
         ).fetchall()
         for lane in (_Lane(*row) for row in lanes):
