@@ -26,7 +26,7 @@ from connector.publish.window import Window
 from connector.settings import Settings
 from connector.source import Source, Stream
 from connector.topics import dead_letters_topic, positions_topic
-from connector.wire import TransactionInfo, encode_position, position_key
+from connector.wire import DocEncoder, TransactionInfo, encode_position, position_key
 
 log = logging.getLogger("connector.publish")
 
@@ -184,6 +184,7 @@ class _Session:
         self._interval_s = settings.publish.position_interval_s
         self._positions = Lane(positions_topic(self._prefix), 0)
         self._router = state.router
+        self._encoder = DocEncoder()
         self._tails = {lane: tail for lane, tail in state.tails.items() if len(tail)}
         self._dead_letters = state.dead_letters
         self._window = Window(state.position.source, dict(state.position.ends))
@@ -261,7 +262,7 @@ class _Session:
                 window.standing(lane, end)
                 owner._skipped += 1
                 return
-        value = value_of(outgoing, info, now_us)
+        value = value_of(outgoing, self._encoder, info, now_us)
         try:
             self._producer.send(lane, outgoing.key, value)
         except UnpublishableRow as error:
@@ -286,7 +287,7 @@ class _Session:
             raise UnpublishableRow(
                 f"document {key.id!r} of dataset {key.dataset_id!r} at {where}: {error}", hint=error.hint
             ) from error
-        value = value_of(outgoing._replace(change=marker(change, str(error))), info, now_us)
+        value = value_of(outgoing._replace(change=marker(change, str(error))), self._encoder, info, now_us)
         self._send_dead_letter(outgoing, value, error)
         self._producer.send(outgoing.lane, outgoing.key, value)
         log.warning("row set aside", extra={"dataset": key.dataset_id, "id": key.id, "error": str(error)})

@@ -19,7 +19,7 @@ from connector.model import (
     TombstoneReason,
 )
 from connector.topics import TableTopics, partition_of
-from connector.wire import TransactionInfo, encode_key, encode_tombstone, encode_value
+from connector.wire import DocEncoder, TransactionInfo, encode_key, encode_tombstone, encode_value
 
 _FLOOR_TOMBSTONES = {
     FloorReason.CASCADE: TombstoneReason.CASCADE,
@@ -102,8 +102,11 @@ class Router:
             yield Outgoing(tombstones, key, order, None, value)
 
 
-def value_of(outgoing: Outgoing, transaction: TransactionInfo, ts_us: int) -> bytes:
-    if outgoing.change is None:
+def value_of(outgoing: Outgoing, encoder: DocEncoder, transaction: TransactionInfo, ts_us: int) -> bytes:
+    change = outgoing.change
+    if type(change) is DocChange:
+        return encoder(change, transaction, ts_us)
+    if change is None:
         assert outgoing.value is not None
         return outgoing.value
-    return encode_value(outgoing.change, transaction, ts_us)
+    return encode_value(change, transaction, ts_us)

@@ -1,5 +1,6 @@
 """Keys, events, tombstones and positions as bytes: the contract in `avro/`, written and read with fastavro."""
 
+from connector.wire.doc_encoder import DocEncoder
 from connector.wire.events import (
     Event,
     TransactionInfo,
@@ -13,6 +14,7 @@ from connector.wire.events import (
 from connector.wire.positions import decode_position, encode_position, position_key
 
 __all__ = [
+    "DocEncoder",
     "Event",
     "TransactionInfo",
     "decode_key",

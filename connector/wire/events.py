@@ -41,7 +41,8 @@ _DOC_KEY, _DATASET_KEY, _FLOOR_KEY = branches(load("key"))
 
 # A union is written as the zigzag index of its branch: one byte for indexes below 64.
 _BRANCH = (b"\x00", b"\x02", b"\x04")
-_DOC_HEAD, _DATASET_HEAD, _FLOOR_HEAD = (_VALUE_FRAME + b for b in _BRANCH)
+DOC_HEAD, _DATASET_HEAD, _FLOOR_HEAD = (_VALUE_FRAME + b for b in _BRANCH)
+OPS_IN_ORDER = (Op.CREATE, Op.UPDATE, Op.DELETE, Op.READ)  # as the enumeration in the schema has them
 _OPS = {op.value: op for op in Op}
 _UNREADABLE = (EOFError, IndexError, ValueError, struct.error, UnicodeDecodeError, OverflowError, TypeError)
 
@@ -129,13 +130,13 @@ def encode_value(change: Change, transaction: TransactionInfo, ts_us: int) -> by
         "ts_us": ts_us,
     }
     if type(change) is DocChange:
-        out.write(_DOC_HEAD)
+        out.write(DOC_HEAD)
         after = change.after
         document = None
         if after is not None:
             embedding = after.embedding
             size = None if embedding is None else len(embedding)
-            document = {
+            fields = {
                 "content": after.content,
                 "meta": after.meta,
                 "embedding": embedding,
@@ -146,6 +147,7 @@ def encode_value(change: Change, transaction: TransactionInfo, ts_us: int) -> by
                 "created_at": after.created_at,
                 "updated_at": after.updated_at,
             }
+            document = ("vecsync.Document", fields)  # named, so that fastavro need not find out which branch it is
         common["op"] = change.op.value
         common["dataset_id"] = change.key.dataset_id
         common["id"] = change.key.id
@@ -197,7 +199,7 @@ def decode_value(data: bytes) -> Event:
     stream = BytesIO(data)
     stream.seek(FRAME_BYTES + 1)
     try:
-        if head == _DOC_HEAD:
+        if head == DOC_HEAD:
             change, f = _decode_doc(stream)
         elif head == _DATASET_HEAD:
             change, f = _decode_dataset(stream)
