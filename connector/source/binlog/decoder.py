@@ -55,6 +55,9 @@ from connector.source.binlog.table_map import TableMap, parse_names, parse_table
 # all are forgotten, and prepared again when they next occur.
 _MAX_PLANS = 2048
 
+# What a server may say before it describes the format.
+_BEFORE_FORMAT = frozenset({T.ROTATE, T.HEARTBEAT, T.HEARTBEAT_V2})
+
 _NOTHING: tuple[Item, ...] = ()
 
 
@@ -148,8 +151,11 @@ class Decoder:
         if self._format.crc32:
             verify(event, kind)
             end -= CHECKSUM_SIZE
-        elif self._format is BEFORE_FIRST and has_checksum(event):
-            end -= CHECKSUM_SIZE
+        elif self._format is BEFORE_FIRST:
+            if kind not in _BEFORE_FORMAT:
+                raise CorruptedLog(f"the log begins with a {type_name(kind)} event, not with its format description")
+            if has_checksum(event):
+                end -= CHECKSUM_SIZE
         if end < HEADER_SIZE:
             raise CorruptedLog(f"{type_name(kind)} event of {header.size} bytes has no room for its checksum")
         if kind != T.ROTATE and kind != T.HEARTBEAT and kind != T.HEARTBEAT_V2 and kind != T.STOP:

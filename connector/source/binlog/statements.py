@@ -197,7 +197,10 @@ class _Parser:
         if self._sign(","):
             bqual = _octets(self._take())
             if self._sign(","):
-                format_id = int(self._take().value)
+                number = self._take().value
+                if not (number.isascii() and number.isdecimal()):
+                    return Statement(_K.UNKNOWN)
+                format_id = int(number)
         return Statement(kind, xid=Xid(gtrid, bqual, format_id))
 
     # Definitions
