@@ -84,6 +84,7 @@ class BinlogStream:
         )
         self._prepared: dict[Xid, _Prepared] = {}
         self._begin: TransactionBegin | None = None
+        self._xid: Xid | None = None  # of the prepared transaction that the present one commits
         self._rows = RowBuffer()
         self._items: Iterator[Item] = iter(())
 
@@ -148,6 +149,7 @@ class BinlogStream:
         if outcome.commit:
             self._rows.close()
             self._rows = prepared.rows
+            self._xid = outcome.xid
         else:
             prepared.rows.close()
 
@@ -160,6 +162,7 @@ class BinlogStream:
         if begin is None:
             raise CorruptedLog(f"a transaction ends at {end.file}:{end.position} that never began")
         self._begin, self._rows = None, RowBuffer()
+        xid, self._xid = self._xid, None
         if end.outcome is Outcome.PREPARED:
             assert end.xid is not None
             self._prepared[end.xid] = _Prepared(rows, begin.file, begin.position)
@@ -185,7 +188,7 @@ class BinlogStream:
             begin.server_id,
             None if begin.gtid is None else str(begin.gtid),
         )
-        return Transaction(origin.gtid or f"{begin.file}:{begin.position}", self._changes(rows, origin), self._at)
+        return Transaction(origin.gtid or f"{begin.file}:{begin.position}", self._changes(rows, origin), self._at, xid)
 
     def _changes(self, rows: RowBuffer, origin: TransactionOrigin) -> Iterator[Change]:
         try:
