@@ -21,6 +21,7 @@ from connector.source.binlog.server_errors import from_server
 from connector.source.binlog_changes import Following
 from connector.source.binlog_stream import BinlogStream
 from connector.upstream.address import mysql_address
+from connector.upstream.discover import mysql_shape
 from connector.upstream.mysql import open_connection
 
 Connection: TypeAlias = "pymysql.Connection[Any]"
@@ -130,19 +131,10 @@ class BinlogSource:
         """Per followed table, whether the deletion of a dataset's row takes its documents."""
         found = {}
         for table in self._source.tables:
-            exists = self._row(
-                "SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s", self._db, table
-            )
-            if not exists:
+            shape = mysql_shape(self._open(), self._db, table, self._source.mapping)
+            if not shape.exists:
                 raise PreflightRefused(f"there is no table {self._db}.{table} on the source")
-            cascade = self._row(
-                "SELECT 1 FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = %s "
-                "AND TABLE_NAME = %s AND REFERENCED_TABLE_NAME = %s AND DELETE_RULE = 'CASCADE'",
-                self._db,
-                table,
-                self._source.mapping.dataset_table,
-            )
-            found[table] = bool(cascade)
+            found[table] = shape.cascades
         return found
 
 
