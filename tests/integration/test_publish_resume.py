@@ -1,4 +1,4 @@
-"""Publishing through crashes at every point: each record stands in the log once, in commit order, and none is missing."""
+"""Publishing through crashes at every point: each record stands in the log once, in commit order; none is missing."""
 
 from __future__ import annotations
 
