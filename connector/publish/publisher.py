@@ -127,19 +127,27 @@ class _LogState:
     dead_letters: Lane
 
 
-def _open(source: Source, broker: Broker, settings: Settings, stop: Event) -> _LogState:
-    """Waits where it must, then reads the position and what stands beyond it."""
+def open_log(broker: Broker, settings: Settings, stop: Event) -> tuple[PublishedPosition | None, list[Lane]]:
+    """The recorded position, once nothing of an earlier publisher can still be on its way; and all lanes."""
     prefix = settings.topics.prefix
-    tables = followed_topics(settings)
-    router = Router(tables, settings.topics.partitions)
-    dead_letters = Lane(dead_letters_topic(prefix), 0)
-    lanes = [*router.lanes(), dead_letters]
-    tombstones = frozenset(topics.tombstones for topics in tables.values())
+    router = Router(followed_topics(settings), settings.topics.partitions)
+    lanes = [*router.lanes(), Lane(dead_letters_topic(prefix), 0)]
     recorded = recorded_position(broker, prefix)
     if recorded is not None and not recorded.closed and settings.broker.kind == "kafka":
         log.info("the last publisher did not end in order", extra={"wait_s": settings.publish.takeover_wait_s})
         stop.wait(settings.publish.takeover_wait_s)
         recorded = recorded_position(broker, prefix)
+    return recorded, lanes
+
+
+def _open(source: Source, broker: Broker, settings: Settings, stop: Event) -> _LogState:
+    """Waits where it must, then reads the position and what stands beyond it."""
+    prefix = settings.topics.prefix
+    tables = followed_topics(settings)
+    tombstones = frozenset(topics.tombstones for topics in tables.values())
+    router = Router(tables, settings.topics.partitions)
+    recorded, lanes = open_log(broker, settings, stop)
+    dead_letters = lanes[-1]
     if recorded is None:
         # Without a position whatever stands here may be of any source: everything new must sort above it.
         epoch = 1 + highest_epoch(broker, lanes, tombstones)

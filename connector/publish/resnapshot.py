@@ -1,0 +1,53 @@
+"""Asking for a new snapshot: the way out when the log of the source cannot be followed any further.
+
+The publisher must not be running. What it left is superseded: the next run begins at the source's present end, reads
+every row again, and removes from replicas what is gone (docs/guarantees.md, "What vanished unseen").
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from threading import Event
+
+from connector.broker import Broker
+from connector.errors import DataRefused
+from connector.model import Lane, PublishedPosition, SourcePosition
+from connector.publish.publisher import open_log
+from connector.settings import Settings
+from connector.source import Source
+from connector.topics import positions_topic
+from connector.wire import encode_position, position_key
+
+
+def request_snapshot(source: Source, broker: Broker, settings: Settings) -> SourcePosition:
+    """Records where the next run begins; returns it. Another server, or a log begun anew, gets a new epoch.
+
+    Raises DataRefused without a recorded position (the first run takes a snapshot anyhow).
+    """
+    recorded, lanes = open_log(broker, settings, Event())
+    if recorded is None:
+        raise DataRefused(
+            f"nothing is recorded for prefix {settings.topics.prefix!r}",
+            hint="Run `vecsync capture run`: its first run takes a snapshot.",
+        )
+    fresh = source.start(recorded.source.epoch)
+    old = recorded.source
+    behind = (fresh.file, fresh.position, fresh.dataset_log_seq) < (old.file, old.position, old.dataset_log_seq)
+    if fresh.identity != old.identity or behind:
+        fresh = replace(fresh, epoch=old.epoch + 1)
+    fresh = replace(fresh, snapshot=None, snapshot_done=False)
+    admin = broker.admin()
+    try:
+        ends = dict(admin.end_offsets(lanes))
+    finally:
+        admin.close()
+    producer = broker.producer(lambda _lane, _offset: None)
+    try:
+        position = PublishedPosition(fresh, ends, closed=True, ts_us=time.time_ns() // 1000)
+        lane = Lane(positions_topic(settings.topics.prefix), 0)
+        producer.send(lane, position_key(settings.topics.prefix), encode_position(position))
+        producer.flush(30)
+    finally:
+        producer.close()
+    return fresh
