@@ -98,6 +98,14 @@ def _codec(name: str) -> Callable[[bytes], str]:
     return decode_strictly
 
 
+def _ucs2(data: bytes) -> str:
+    """Two bytes for every character: what looks like a surrogate pair is two characters that do not exist."""
+    text = codecs.utf_16_be_decode(data, "strict", True)[0]
+    if 2 * len(text) != len(data):
+        raise UnicodeDecodeError("ucs2", data, 0, len(data), "surrogates are no characters")
+    return text
+
+
 _DECODERS: dict[str, Callable[[bytes], str]] = {
     "utf8mb4": bytes.decode,  # UTF-8
     "utf8mb3": bytes.decode,
@@ -118,7 +126,7 @@ _DECODERS: dict[str, Callable[[bytes], str]] = {
         "iso8859_7",
         {0xA1: "\u02bd", 0xA2: "\u02bc", **dict.fromkeys((0xA4, 0xA5, 0xAA, 0xAE, 0xD2, 0xFF), None)},
     ),
-    "hebrew": _single_byte("iso8859_8", {0xAF: "\u203e", 0xFD: None, 0xFE: None}),
+    "hebrew": _single_byte("iso8859_8", {0xAF: "\u203e"}),
     "hp8": _codec("hp_roman8"),
     "koi8r": _codec("koi8_r"),
     "koi8u": _single_byte("koi8_u", {0x95: "\u2022"}),
@@ -127,7 +135,7 @@ _DECODERS: dict[str, Callable[[bytes], str]] = {
     "gbk": _codec("gbk"),
     "gb2312": _codec("gb2312"),
     "euckr": _codec("cp949"),
-    "ucs2": _codec("utf_16_be"),
+    "ucs2": _ucs2,
     "utf16": _codec("utf_16_be"),
     "utf16le": _codec("utf_16_le"),
     "utf32": _codec("utf_32_be"),

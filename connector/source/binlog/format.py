@@ -15,7 +15,7 @@ from connector.source.binlog.events import FLAG_IN_USE, HEADER_SIZE, EventType, 
 from connector.source.binlog.integers import fixed
 
 CHECKSUM_SIZE = 4
-_FLAGS_OFFSET = 17
+_LOG_POS_OFFSET, _FLAGS_OFFSET = 13, 17
 _CHECKSUM_OFF, _CHECKSUM_CRC32 = 0, 1
 # Binlog version (2), server version (50), creation time (4), header length (1).
 _FIXED_PART = 57
@@ -37,7 +37,7 @@ BEFORE_FIRST = FormatDescription("", False, 0, False, 6)
 
 
 def parse_format(event: bytes) -> FormatDescription:
-    """Body of a FORMAT_DESCRIPTION event. Its own checksum is always there and is verified.
+    """Body of a FORMAT_DESCRIPTION event. Its own checksum is there even if the others have none, and is verified.
 
     Raises CorruptedLog; UnsupportedChange for another binlog version or checksum algorithm.
     """
@@ -49,23 +49,25 @@ def parse_format(event: bytes) -> FormatDescription:
     server_version = event[HEADER_SIZE + 2 : HEADER_SIZE + 52].split(b"\0", 1)[0].decode("latin-1")
     if event[HEADER_SIZE + _FIXED_PART - 1] != HEADER_SIZE:
         raise UnsupportedChange("binlog events with a header of other than 19 bytes are not supported")
-    if _knows_checksums(server_version):
+    mariadb = "mariadb" in server_version.lower()
+    algorithm = event[-CHECKSUM_SIZE - 1] if _knows_checksums(server_version) else _CHECKSUM_OFF
+    if algorithm not in (_CHECKSUM_OFF, _CHECKSUM_CRC32):
+        raise UnsupportedChange(f"checksum algorithm {algorithm} is not supported (NONE and CRC32 are)")
+    # With checksums off, MariaDB sends the copy for a reader that begins inside a file (position 0) with the
+    # checksum of the original, which it no longer fits.
+    copied = mariadb and algorithm == _CHECKSUM_OFF and fixed(event, _LOG_POS_OFFSET, 4) == 0
+    if _knows_checksums(server_version) and not copied:
         # A server clears this flag when it closes the file, without computing the checksum anew.
         closed = bytearray(event)
         closed[_FLAGS_OFFSET] &= ~FLAG_IN_USE & 0xFF
         verify(bytes(closed), EventType.FORMAT_DESCRIPTION)
-        algorithm = event[-CHECKSUM_SIZE - 1]
-        if algorithm not in (_CHECKSUM_OFF, _CHECKSUM_CRC32):
-            raise UnsupportedChange(f"checksum algorithm {algorithm} is not supported (NONE and CRC32 are)")
-    else:
-        algorithm = _CHECKSUM_OFF
     lengths = HEADER_SIZE + _FIXED_PART - 1  # + event type = its post-header length
     table_map_header = event[lengths + EventType.TABLE_MAP]
     if table_map_header not in _ROWS_HEADER_SIZES:
         raise CorruptedLog(f"format description gives table maps a header of {table_map_header} bytes")
     return FormatDescription(
         server_version=server_version,
-        mariadb="mariadb" in server_version.lower(),
+        mariadb=mariadb,
         created=fixed(event, HEADER_SIZE + 52, 4),
         crc32=algorithm == _CHECKSUM_CRC32,
         table_id_size=_ROWS_HEADER_SIZES[table_map_header],
