@@ -140,6 +140,10 @@ def reader_tables() -> list[tuple[str, str]]:
             f"CREATE INDEX {CHANGE_LOG}_cascades ON {CHANGE_LOG}(shadow_table, dataset_id, seq) WHERE op = 'cascade'",
         ),
         (
+            f"{CHANGE_LOG}_resets",
+            f"CREATE INDEX {CHANGE_LOG}_resets ON {CHANGE_LOG}(dataset_id, seq) WHERE op = 'reset'",
+        ),
+        (
             f"{CHANGE_LOG}_datasets",
             f"CREATE INDEX {CHANGE_LOG}_datasets ON {CHANGE_LOG}(dataset_id, seq) WHERE shadow_table IS NULL",
         ),
@@ -291,21 +295,37 @@ _SAME_DATASET = "NEW.dataset_id COLLATE BINARY IS OLD.dataset_id COLLATE BINARY"
 
 
 def reader_triggers(mapping: Mapping, *, has_last_scn: bool = True) -> dict[str, str]:
-    """Triggers that feed the change log from the shadow log and from the table of datasets, by name."""
+    """Triggers that feed the change log from the shadow log and from the table of datasets, by name.
+
+    An entry `reset` says that the dataset's entries in the shadow log may be gone and its SCNs begin anew: its row was
+    deleted, or taken away by INSERT OR REPLACE.
+    """
     log, datasets = mapping.log_table, mapping.dataset_table
     last_scn = "NEW.last_scn" if has_last_scn else "NULL"
     written = f"""
     INSERT INTO {CHANGE_LOG}(dataset_id, op, description, source_uri, last_scn, at)
         VALUES (NEW.dataset_id, '{{}}', NEW.description, NEW.source_uri, {last_scn}, {NOW_US});"""
     deleted = f"""
+    INSERT INTO {CHANGE_LOG}(dataset_id, op, at) VALUES (OLD.dataset_id, 'reset', {NOW_US});
     INSERT INTO {CHANGE_LOG}(dataset_id, op, at) VALUES (OLD.dataset_id, 'delete', {NOW_US});"""
-    note = f"{NOTE_TABLE} WHERE shadow_table IS NULL AND dataset_id = OLD.dataset_id"
+    cascading = f"{NOTE_TABLE} WHERE shadow_table IS NULL AND dataset_id = OLD.dataset_id"
+    # A note under the name of the table of datasets: a row that INSERT OR REPLACE would take away.
+    replacing = f"{NOTE_TABLE} WHERE shadow_table = {text(datasets)} AND dataset_id = NEW.dataset_id"
+    replaced = f"""
+    INSERT INTO {CHANGE_LOG}(dataset_id, op, at)
+        SELECT NEW.dataset_id, 'reset', {NOW_US} WHERE EXISTS (SELECT 1 FROM {replacing});
+    DELETE FROM {replacing};"""
     bodies = {
         f"{log}_seq": f"""AFTER INSERT ON {q(log)}
 BEGIN
     INSERT INTO {CHANGE_LOG}(shadow_table, dataset_id, op, scn, document_id, at)
         VALUES (NEW.shadow_table, NEW.dataset_id, NEW.op, NEW.scn, NEW.document_id, {NOW_US});""",
-        f"{datasets}_seq_ai": f"AFTER INSERT ON {q(datasets)}\nBEGIN{written.format('insert')}",
+        f"{datasets}_seq_bi": f"""BEFORE INSERT ON {q(datasets)}
+BEGIN
+    DELETE FROM {replacing};
+    INSERT INTO {NOTE_TABLE}(shadow_table, dataset_id)
+        SELECT {text(datasets)}, dataset_id FROM {q(datasets)} WHERE dataset_id = NEW.dataset_id;""",
+        f"{datasets}_seq_ai": f"AFTER INSERT ON {q(datasets)}\nBEGIN{replaced}{written.format('insert')}",
         f"{datasets}_seq_au": f"AFTER UPDATE ON {q(datasets)} WHEN {_SAME_DATASET}\nBEGIN{written.format('update')}",
         f"{datasets}_seq_ak": (
             f"AFTER UPDATE ON {q(datasets)} WHEN NOT ({_SAME_DATASET})\nBEGIN{deleted}{written.format('insert')}"
@@ -313,6 +333,6 @@ BEGIN
         f"{datasets}_seq_bd": f"""BEFORE DELETE ON {q(datasets)}
 BEGIN
     INSERT INTO {NOTE_TABLE}(dataset_id) VALUES (OLD.dataset_id);""",
-        f"{datasets}_seq_ad": f"AFTER DELETE ON {q(datasets)}\nBEGIN\n    DELETE FROM {note};{deleted}",
+        f"{datasets}_seq_ad": f"AFTER DELETE ON {q(datasets)}\nBEGIN\n    DELETE FROM {cascading};{deleted}",
     }
     return {name: f"CREATE TRIGGER {q(name)} {body}\nEND" for name, body in bodies.items()}
