@@ -20,6 +20,8 @@ from connector.source.binlog.decoder import Decoder
 from connector.source.binlog.server_errors import from_server
 from connector.source.binlog_changes import Following
 from connector.source.binlog_stream import BinlogStream
+from connector.source.snapshot import SnapshotPlan, SnapshottingStream
+from connector.source.snapshot_reader import SqlSnapshotReader
 from connector.upstream.address import mysql_address
 from connector.upstream.discover import mysql_shape
 from connector.upstream.mysql import open_connection
@@ -82,7 +84,22 @@ class BinlogSource:
         stream: Stream = BinlogStream(
             reader, decoder, following, after, connector=identity.connector, name=self._prefix
         )
-        return stream
+        if after.snapshot_done:
+            return stream
+        return SnapshottingStream(
+            stream,
+            SqlSnapshotReader(self._source, identity),
+            after.snapshot,
+            SnapshotPlan(
+                connector=identity.connector,
+                name=self._prefix,
+                server_id=identity.server_id,
+                db=self._db,
+                dataset_table=self._source.mapping.dataset_table,
+                tables=self._source.tables,
+            ),
+            patience_s=self._source.reconnect_max_s,
+        )
 
     def close(self) -> None:
         if self._connection is not None:

@@ -1,0 +1,354 @@
+"""A stream that takes a snapshot of its tables while it goes on: first snapshots and later ones alike. Pure but for
+its clock.
+
+The table is read in chunks by primary key, one at a time, between two transactions of the stream:
+
+1. *Low mark.* The chunk is selected only when everything that the stream has yielded is visible to the SELECT. A
+   transaction is in the log before the engine shows it, so the reader has to prove this (`SnapshotReader.read`).
+2. *High mark.* After the SELECT the end of the log is asked for: everything that the SELECT saw is before it.
+3. *Window.* The stream goes on up to the high mark. What it yields on the way is newer than the chunk, so the rows it
+   names are dropped from the chunk, and so are all rows of a dataset or a table that it says is gone.
+4. *Publication.* When the stream stands at the high mark, before any later transaction, the rest of the chunk is
+   yielded, on the mark of that place: above everything before it, below everything after it.
+
+The snapshot ends with a floor for each table at the mark where the snapshot began. Rows that exist were published above
+it; what is below it vanished while nobody was looking. It follows the last rows, so that nothing is hidden before its
+present state stands in the log. A table that was floored meanwhile (TRUNCATE) gets none: its own floor is higher, and
+has to stay the last record under its key.
+
+A chunk is never published by half after a restart: the position of its transaction names the next chunk, and until that
+is recorded the chunk is read anew. It must never hold more than one chunk, nor keep the stream waiting for a SELECT
+that cannot see enough yet.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import NamedTuple, Protocol
+
+from connector.errors import Unreachable
+from connector.model import (
+    Change,
+    CommitOrder,
+    Dataset,
+    DatasetChange,
+    DatasetKey,
+    DocChange,
+    DocKey,
+    Document,
+    Floor,
+    FloorKey,
+    FloorReason,
+    Op,
+    SnapshotProgress,
+    SourceInfo,
+    SourcePosition,
+    Transaction,
+)
+from connector.source import Stream
+from connector.source.binlog_stream import file_number
+
+log = logging.getLogger("connector.source.snapshot")
+
+RowKey = DocKey | DatasetKey
+Row = Document | Dataset
+XaName = tuple[bytes, bytes, int]
+
+_LISTEN_S = 0.02  # while a chunk waits for the stream to come to its high mark, or for something to become visible
+_PATIENT_S = 10.0
+_FIRST_BACKOFF_S, _LAST_BACKOFF_S = 0.1, 5.0
+
+
+class LogEnd(NamedTuple):
+    """A place in the log between two transactions."""
+
+    file: str
+    position: int
+
+
+class Chunk(NamedTuple):
+    """rows: in the order of the key. last_key: where the next chunk goes on; None: the table has no more rows.
+    high: the end of the log, asked for after the rows had been read."""
+
+    rows: Mapping[RowKey, Row]
+    last_key: tuple[str, ...] | None
+    high: LogEnd
+
+
+class SnapshotReader(Protocol):
+    """Reads chunks over a connection of its own."""
+
+    def read(self, table: str, after: tuple[str, ...] | None, low: CommitOrder, xa: Collection[XaName]) -> Chunk | None:
+        """The rows of a table that follow a key (None: the first ones), in a state that contains everything below the
+        mark `low`, and the transactions of these names, which were committed below it. None: that cannot be seen yet.
+
+        Raises Unreachable and ConnectionLost (the chunk can be read again), and DataRefused or ConfigurationError when
+        the table cannot be read as it is now.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPlan:
+    """What is read, in this order; its rows are published under `name` (the topic prefix)."""
+
+    connector: str
+    name: str
+    server_id: int
+    db: str
+    dataset_table: str
+    tables: Sequence[str]
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Datasets first: a replica then knows a document's dataset when the document comes."""
+        return (self.dataset_table, *self.tables)
+
+
+class _Pending:
+    """A chunk that waits for the stream to come to its high mark.
+
+    `unread` counts transactions of the window whose changes were not taken to the end: what they hold is not known, so
+    a chunk that comes to its mark with any is thrown away and read again.
+    """
+
+    __slots__ = ("after", "high", "rows", "table", "unread")
+
+    def __init__(self, table: str, chunk: Chunk, after: SnapshotProgress | None) -> None:
+        self.table = table
+        self.rows = dict(chunk.rows)
+        self.high = chunk.high
+        self.after = after
+        self.unread = 0
+
+    def drop(self, change: Change) -> None:
+        """The stream yielded this change within the window."""
+        if change.source.table != self.table:
+            return
+        if not isinstance(change, Floor):
+            self.rows.pop(change.key, None)
+        elif change.key.dataset_id is None:
+            self.rows.clear()
+        else:
+            gone = change.key.dataset_id
+            self.rows = {key: row for key, row in self.rows.items() if key.dataset_id != gone}
+
+
+class SnapshottingStream:
+    """Fulfils `Stream`, around one that knows nothing of snapshots.
+
+    patience_s: how long a reader that cannot reach the source is tried again before its error is raised.
+    """
+
+    def __init__(
+        self,
+        inner: Stream,
+        reader: SnapshotReader,
+        progress: SnapshotProgress | None,
+        plan: SnapshotPlan,
+        *,
+        patience_s: float,
+    ) -> None:
+        if progress is not None and progress.table not in plan.order:
+            # The tables followed are others than they were; begun again, the snapshot covers them.
+            log.warning("snapshot begins again", extra={"table": progress.table})
+            progress = None
+        self._inner = inner
+        self._reader = reader
+        self._plan = plan
+        self._patience_s = patience_s
+        self._progress = progress
+        self._done = False
+        self._at = inner.position()  # after the last transaction that was yielded, or further when nothing came
+        self._held: Transaction | None = None  # begins at or after the high mark of the pending chunk
+        self._pending: _Pending | None = None
+        self._xa: set[XaName] = set()  # streamed since a SELECT last saw everything
+        self._not_before = 0.0
+        self._waiting_since: float | None = None
+        self._failing_since: float | None = None
+        self._backoff_s = _FIRST_BACKOFF_S
+
+    def position(self) -> SourcePosition:
+        return self._marked(self._at if self._held is not None else self._inner.position())
+
+    def reached(self, head: SourcePosition) -> bool:
+        return self._done and self._held is None and self._inner.reached(head)
+
+    def close(self) -> None:
+        self._reader.close()
+        self._inner.close()
+
+    def next(self, timeout_s: float) -> Transaction | None:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            pending = self._pending
+            if pending is not None and self._stands_at(pending.high):
+                transaction = self._publish(pending)
+                if transaction is not None:
+                    return transaction
+            if self._held is not None:
+                transaction, self._held = self._held, None
+                return self._passed(transaction)
+            if self._may_read() and self._read():
+                continue
+            left = deadline - time.monotonic()
+            transaction = self._inner.next(left if self._done else max(0.0, min(left, _LISTEN_S)))
+            if transaction is None:
+                self._at = self._inner.position()
+                if left <= 0 and (self._pending is None or not self._stands_at(self._pending.high)):
+                    return None
+            elif self._pending is not None and _place(transaction.after) > _place(self._pending.high):
+                # The stream stepped over the high mark on its way to this one; the chunk goes first.
+                self._held = transaction
+            else:
+                return self._passed(transaction)
+
+    def _stands_at(self, high: LogEnd) -> bool:
+        if self._held is not None:
+            return True
+        return self._inner.reached(replace(self._inner.position(), file=high.file, position=high.position))
+
+    def _marked(self, at: SourcePosition) -> SourcePosition:
+        return replace(at, snapshot=self._progress, snapshot_done=self._done)
+
+    # The window
+
+    def _passed(self, transaction: Transaction) -> Transaction:
+        """A transaction of the stream goes by; what it changes is noted as it is taken."""
+        self._at = after = transaction.after
+        transaction.after = self._marked(after)
+        if not self._done:
+            if transaction.xa is not None:
+                self._xa.add(transaction.xa)
+            pending = self._pending
+            if pending is not None:
+                pending.unread += 1
+            transaction.changes = self._observed(transaction, transaction.changes, after, pending)
+        return transaction
+
+    def _observed(
+        self, transaction: Transaction, changes: Iterable[Change], after: SourcePosition, pending: _Pending | None
+    ) -> Iterator[Change]:
+        for change in changes:
+            if pending is not None:
+                pending.drop(change)
+            if isinstance(change, Floor) and change.key.dataset_id is None:
+                self._floored(change.source.table)
+                transaction.after = self._marked(after)
+            yield change
+        if pending is not None:
+            pending.unread -= 1
+
+    def _floored(self, table: str) -> None:
+        if self._progress is not None and table not in self._progress.floored:
+            self._progress = replace(self._progress, floored=(*self._progress.floored, table))
+
+    # Chunks
+
+    def _may_read(self) -> bool:
+        return self._pending is None and not self._done and time.monotonic() >= self._not_before
+
+    def _read(self) -> bool:
+        """Reads the next chunk; False: not now."""
+        at = self._inner.position()
+        low = _mark(at.epoch, LogEnd(at.file, at.position))
+        progress = self._progress or SnapshotProgress(self._plan.order[0], None, low)
+        try:
+            chunk = self._reader.read(progress.table, progress.last_key, low, self._xa)
+        except Unreachable as error:
+            now = time.monotonic()
+            self._failing_since = self._failing_since or now
+            if not error.retriable or now - self._failing_since >= self._patience_s:
+                raise
+            log.warning("chunk will be read again", extra={"table": progress.table, "error": str(error)})
+            self._not_before = now + self._backoff_s
+            self._backoff_s = min(self._backoff_s * 2, _LAST_BACKOFF_S)
+            return False
+        self._failing_since, self._backoff_s = None, _FIRST_BACKOFF_S
+        if chunk is None:
+            self._wait(progress.table)
+            return False
+        self._waiting_since = None
+        self._xa.clear()
+        self._progress = progress
+        self._pending = _Pending(progress.table, chunk, self._following(progress, chunk.last_key))
+        return True
+
+    def _wait(self, table: str) -> None:
+        """What was streamed is not visible yet. Usually it is in an instant; whoever waits for longer is told."""
+        now = time.monotonic()
+        self._not_before = now + _LISTEN_S
+        if self._waiting_since is None:
+            self._waiting_since = now
+        elif now - self._waiting_since >= _PATIENT_S:
+            log.warning(
+                "transactions stay uncommitted in the engine, or prepared; the snapshot waits for them",
+                extra={"table": table},
+            )
+            self._waiting_since = now
+
+    def _following(self, progress: SnapshotProgress, last_key: tuple[str, ...] | None) -> SnapshotProgress | None:
+        """What comes after the chunk that ended with this key; None: nothing."""
+        if last_key is not None:
+            return replace(progress, last_key=last_key)
+        order = self._plan.order
+        next_table = order.index(progress.table) + 1
+        if next_table == len(order):
+            return None
+        return replace(progress, table=order[next_table], last_key=None)
+
+    def _publish(self, pending: _Pending) -> Transaction | None:
+        """The stream stands at the high mark of the chunk. None: the chunk cannot be used and will be read again."""
+        self._pending = None
+        if pending.unread:
+            return None
+        progress, high = self._progress, pending.high
+        assert progress is not None
+        if self._held is None:
+            self._at = self._inner.position()
+        at = self._at
+        floors: Iterator[Change] = iter(())
+        if pending.after is None:
+            floors = self._floors(progress, high)
+            self._done, self._progress = True, None
+            self._reader.close()
+        else:
+            self._progress = replace(pending.after, floored=progress.floored)
+        rows = self._rows(pending, _mark(at.epoch, high))
+        return Transaction(f"{high.file}:{high.position}", chain(rows, floors), self._marked(at))
+
+    def _rows(self, pending: _Pending, order: CommitOrder) -> Iterator[Change]:
+        info = self._info(pending.table, pending.high)
+        for key, row in pending.rows.items():
+            if isinstance(row, Document):
+                assert isinstance(key, DocKey)
+                yield DocChange(Op.READ, key, row.scn, row, order, info)
+            else:
+                assert isinstance(key, DatasetKey)
+                yield DatasetChange(Op.READ, key, row, order, info)
+
+    def _floors(self, progress: SnapshotProgress, end: LogEnd) -> Iterator[Change]:
+        for table in self._plan.tables:
+            if table not in progress.floored:
+                yield Floor(FloorKey(None), progress.start, FloorReason.SNAPSHOT, self._info(table, end))
+
+    def _info(self, table: str, at: LogEnd) -> SourceInfo:
+        """Snapshot rows have no time of commit."""
+        plan = self._plan
+        return SourceInfo(
+            plan.connector, plan.name, 0, True, plan.db, table, plan.server_id, None, at.file, at.position, 0
+        )
+
+
+def _place(at: SourcePosition | LogEnd) -> tuple[int, int]:
+    return file_number(at.file), at.position
+
+
+def _mark(epoch: int, at: LogEnd) -> CommitOrder:
+    return CommitOrder(epoch, file_number(at.file), at.position, 0)

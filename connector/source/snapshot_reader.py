@@ -1,0 +1,160 @@
+"""Chunks of a table over a connection of its own: the SQL side of snapshots. Reads only, and takes no lock.
+
+A chunk is bounded by rows and by bytes, so that its memory is. After a lost connection the next call opens another;
+nothing is remembered of a chunk that was not returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, TypeAlias
+
+import pymysql
+from pymysql.cursors import SSCursor
+
+from connector.errors import ForeignLog, PreflightRefused, UnsupportedChange
+from connector.model import CommitOrder, SourceIdentity
+from connector.settings import SourceSettings
+from connector.source.snapshot import Chunk, XaName
+from connector.source.snapshot_rows import Row, RowKey, TableRows, dataset_rows, document_rows, size_of
+from connector.source.snapshot_visibility import MariadbVisibility, MysqlVisibility, Visibility, query
+from connector.upstream.address import mysql_address
+from connector.upstream.discover import mysql_shape
+from connector.upstream.mysql import mysql_error, open_connection
+
+Connection: TypeAlias = "pymysql.Connection[Any]"
+
+CHUNK_BYTES = 16 * 2**20
+"""A chunk ends with the row that reaches this. Two chunks at a time are in memory at most: one being sent, one read."""
+
+# The table is not what it was when its shape was looked up: it was altered, dropped or made again in between.
+_SHAPE_CHANGED = {
+    pymysql.constants.ER.TABLE_DEF_CHANGED,
+    pymysql.constants.ER.BAD_FIELD_ERROR,
+    pymysql.constants.ER.NO_SUCH_TABLE,
+    pymysql.constants.ER.KEY_DOES_NOT_EXITS,
+}
+_NOT_TRANSACTIONAL = {"myisam", "aria", "memory", "csv", "archive", "blackhole"}
+
+
+class SqlSnapshotReader:
+    """Fulfils `SnapshotReader` for MySQL and MariaDB."""
+
+    def __init__(self, source: SourceSettings, identity: SourceIdentity, chunk_bytes: int = CHUNK_BYTES) -> None:
+        """identity: of the server whose log is streamed; no other may answer here."""
+        self._source = source
+        self._identity = identity
+        self._chunk_bytes = chunk_bytes
+        self._database = mysql_address(source.url).database
+        self._connection: Connection | None = None
+        self._visibility: Visibility | None = None
+        self._tables: dict[str, TableRows] = {}
+        self._limit = source.snapshot_chunk_rows
+
+    def read(self, table: str, after: tuple[str, ...] | None, low: CommitOrder, xa: Collection[XaName]) -> Chunk | None:
+        try:
+            connection, visibility = self._open()
+            rows_of = self._rows_of(connection, table)
+            if not visibility.establish(low, xa):
+                return None
+            # A key of other columns than the present ones: the table was altered, and is read from its beginning.
+            if after is not None and len(after) != len(rows_of.key):
+                after = None
+            rows, last_key, whole = self._select(connection, rows_of, after)
+            if whole:
+                visibility.release()
+            else:
+                self.close()
+                visibility = self._open()[1]
+            return Chunk(rows, last_key, visibility.log_end())
+        except pymysql.Error as error:
+            self.close()
+            if error.args and error.args[0] in _SHAPE_CHANGED and self._tables.pop(table, None) is not None:
+                return None
+            raise mysql_error(error, f"the snapshot of {table}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """At once, whatever the server was about to send."""
+        connection, self._connection, self._visibility = self._connection, None, None
+        if connection is not None:
+            connection._force_close()  # type: ignore[attr-defined]
+
+    def _open(self) -> tuple[Connection, Visibility]:
+        if self._connection is not None and self._visibility is not None:
+            return self._connection, self._visibility
+        connection = self._connection = open_connection(self._source)
+        mariadb = self._identity.connector == "mariadb"
+        found = query(connection, f"SELECT {'@@server_id' if mariadb else '@@server_uuid'}")[0][0]
+        expected = self._identity.server_id if mariadb else self._identity.uuid
+        if str(found) != str(expected):
+            raise ForeignLog(
+                f"the snapshot's connection reached server {found}, and the binlog is that of {expected}",
+                hint="Let source.url name one server, not a balancer in front of several.",
+            )
+        query(connection, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        query(connection, f"SET SESSION {'max_statement_time' if mariadb else 'max_execution_time'} = 0")
+        connection.decoders = {}  # values as they are sent: text as text, bytes as bytes
+        self._visibility = MariadbVisibility(connection) if mariadb else MysqlVisibility(connection)
+        return connection, self._visibility
+
+    def _rows_of(self, connection: Connection, table: str) -> TableRows:
+        found = self._tables.get(table)
+        if found is None:
+            mapping = self._source.mapping
+            if table == mapping.dataset_table:
+                shape = mysql_shape(connection, self._database, self._source.tables[0], mapping)
+                found = dataset_rows(shape, mapping)
+            else:
+                shape = mysql_shape(connection, self._database, table, mapping)
+                found = document_rows(shape)
+                if (shape.engine or "").lower() in _NOT_TRANSACTIONAL:
+                    raise PreflightRefused(
+                        f"table {table} is stored by {shape.engine}, which shows rows before they are logged",
+                        hint=f"ALTER TABLE {table} ENGINE = InnoDB.",
+                    )
+            self._tables[table] = found
+        return found
+
+    def _select(
+        self, connection: Connection, rows_of: TableRows, after: tuple[str, ...] | None
+    ) -> tuple[dict[RowKey, Row], tuple[str, ...] | None, bool]:
+        """Rows, the key of the last one (None: the table has no more), and whether the server sent all it had to."""
+        rows: dict[RowKey, Row] = {}
+        size, limit, last, whole = 0, self._limit, None, True
+        cursor = connection.cursor(SSCursor)
+        try:
+            cursor.execute(rows_of.select(rows_of.following(after), limit))
+            for row in iter(cursor.fetchone, None):
+                key, value = rows_of.make(row)
+                rows[key] = value
+                last = row
+                size += size_of(value)
+                if size >= self._chunk_bytes and len(rows) < limit:
+                    whole = False
+                    break
+        except UnicodeDecodeError as error:
+            _abandon(cursor)
+            raise UnsupportedChange(f"a row of {rows_of.name} holds text that is not in its character set") from error
+        except BaseException:
+            _abandon(cursor)
+            raise
+        if not whole:
+            _abandon(cursor)
+            self._limit = len(rows)
+        elif size < self._chunk_bytes // 2:
+            self._limit = min(limit * 2, self._source.snapshot_chunk_rows)
+        more = not whole or len(rows) == limit
+        return rows, tuple(last[at] for at in rows_of.key) if more and last is not None else None, whole
+
+
+def _abandon(cursor: SSCursor) -> None:
+    """Left alone, the cursor would take in everything that the server still sends, up to gigabytes. The caller closes
+    the connection instead."""
+    result = cursor._result  # type: ignore[attr-defined]
+    if result is not None:
+        result.unbuffered_active = False
+        result.connection = None
+    cursor.connection = None  # type: ignore[assignment]
