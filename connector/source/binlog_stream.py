@@ -30,8 +30,6 @@ from connector.source.binlog.rows import Rows
 from connector.source.binlog_changes import Following, TransactionOrigin, changes
 from connector.source.row_buffer import RowBuffer
 
-_EVENTS_PER_LOOK = 512  # how many events are read between two looks at the clock
-
 
 class EventReader(Protocol):
     """The connection: raw events, one at a time."""
@@ -105,21 +103,20 @@ class BinlogStream:
 
     def next(self, timeout_s: float) -> Transaction | None:
         deadline = time.monotonic() + timeout_s
-        left, events = timeout_s, 0
+        left = timeout_s
         while True:
             for item in self._items:
                 transaction = self._take(item)
                 if transaction is not None:
                     return transaction
+            # Only here, where every item of the last event was taken, may `position` be asked for.
+            if left <= 0 < timeout_s and self._begin is None:
+                return None
             event = self._reader.read_event(max(left, 0.0))
             if event is None:
                 return None
             self._items = iter(self._decoder.feed(event))
-            events += 1
-            if events % _EVENTS_PER_LOOK == 0:
-                left = deadline - time.monotonic()
-                if left <= 0 and self._begin is None:
-                    return None
+            left = deadline - time.monotonic()
 
     def _take(self, item: Item) -> Transaction | None:
         if isinstance(item, Rows | StatementItem):

@@ -198,7 +198,7 @@ class SnapshottingStream:
             if self._may_read() and self._read():
                 continue
             left = deadline - time.monotonic()
-            transaction = self._inner.next(left if self._done else max(0.0, min(left, _LISTEN_S)))
+            transaction = self._inner.next(left if self._done else max(0.001, min(left, _LISTEN_S)))
             if transaction is None:
                 self._at = self._inner.position()
                 if left <= 0 and (self._pending is None or not self._stands_at(self._pending.high)):
