@@ -1,0 +1,179 @@
+"""Topics and offsets of a Kafka cluster. It never deletes or changes a topic that exists."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition, admin
+
+from connector.broker import TopicInfo, TopicSpec
+from connector.broker.kafka_errors import UNKNOWN_TOPIC, kafka_error, meaning
+from connector.broker.kafka_log import log
+from connector.errors import AuthenticationFailed, Unreachable, VecsyncError
+from connector.model import Lane
+
+_kafka: Any = admin  # its type stubs leave half of it out
+
+_REQUEST_S = 15.0
+_LEADERS_S = 30.0
+
+
+class KafkaAdmin:
+    """Fulfils `connector.broker.Admin`. options: as librdkafka takes them."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        self._last_error: KafkaError | None = None
+        try:
+            self._client = _kafka.AdminClient({**options, "error_cb": self._on_error}, logger=log)
+        except KafkaException as error:
+            raise meaning(kafka_error(error), "starting a Kafka client") from error
+
+    def create(self, topics: Sequence[TopicSpec]) -> Sequence[str]:
+        if not topics:
+            return []
+        wanted = [
+            _kafka.NewTopic(
+                spec.name,
+                num_partitions=spec.partitions,
+                replication_factor=spec.replication_factor,
+                config=dict(spec.config),
+            )
+            for spec in topics
+        ]
+        made: list[str] = []
+        for name, future in self._client.create_topics(wanted, request_timeout=_REQUEST_S).items():
+            try:
+                self._result(future, f"creating topic {name}")
+            except _Known as known:
+                if known.error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise known.meaning from known.cause
+            else:
+                made.append(name)
+        self._wait_for_leaders(topics)
+        return made
+
+    def _wait_for_leaders(self, topics: Sequence[TopicSpec]) -> None:
+        """A topic can be used once each partition has a leader; brokers learn of a new one a little later."""
+        deadline = time.monotonic() + _LEADERS_S
+        while True:
+            known = self._metadata().topics
+            missing = [
+                spec.name
+                for spec in topics
+                if spec.name not in known
+                or not known[spec.name].partitions
+                or any(partition.leader < 0 for partition in known[spec.name].partitions.values())
+            ]
+            if not missing:
+                return
+            if time.monotonic() > deadline:
+                raise Unreachable(f"topic {missing[0]} has partitions without a leader after {_LEADERS_S:.0f} s")
+            time.sleep(0.1)
+
+    def describe(self, names: Sequence[str]) -> Mapping[str, TopicInfo]:
+        shapes: dict[str, Any] = {}
+        if not names:
+            return {}
+        for name, future in self._client.describe_topics(
+            TopicCollection(list(names)), request_timeout=_REQUEST_S
+        ).items():
+            try:
+                shapes[name] = self._result(future, f"describing topic {name}")
+            except _Known as known:
+                if known.error.code() not in UNKNOWN_TOPIC:
+                    raise known.meaning from known.cause
+        configs = self._configs(list(shapes))
+        return {
+            name: TopicInfo(name, str(shape.topic_id), len(shape.partitions), configs[name])
+            for name, shape in shapes.items()
+        }
+
+    def _configs(self, names: Sequence[str]) -> dict[str, Mapping[str, str]]:
+        """Every setting of each topic; nothing of a topic whose settings the account may not see."""
+        configs: dict[str, Mapping[str, str]] = {}
+        if not names:
+            return configs
+        resources = [_kafka.ConfigResource(_kafka.ConfigResource.Type.TOPIC, name) for name in names]
+        for resource, future in self._client.describe_configs(resources, request_timeout=_REQUEST_S).items():
+            try:
+                entries = self._result(future, f"reading the settings of topic {resource.name}")
+            except _Known as known:
+                if not isinstance(known.meaning, AuthenticationFailed):
+                    raise known.meaning from known.cause
+                log.warning("the settings of a topic may not be seen", extra={"topic": resource.name})
+                configs[resource.name] = {}
+            else:
+                configs[resource.name] = {n: entry.value for n, entry in entries.items() if entry.value is not None}
+        return configs
+
+    def list(self, prefix: str) -> Sequence[str]:
+        return sorted(name for name in self._metadata().topics if name.startswith(prefix))
+
+    def beginning_offsets(self, lanes: Sequence[Lane]) -> Mapping[Lane, int]:
+        return self._offsets(lanes, _kafka.OffsetSpec.earliest())
+
+    def end_offsets(self, lanes: Sequence[Lane]) -> Mapping[Lane, int]:
+        return self._offsets(lanes, _kafka.OffsetSpec.latest())
+
+    def offsets_at(self, lanes: Sequence[Lane], timestamp_ms: int) -> Mapping[Lane, int]:
+        found = self._offsets(lanes, _kafka.OffsetSpec.for_timestamp(timestamp_ms))
+        after_all = [lane for lane, offset in found.items() if offset < 0]
+        return {**found, **self.end_offsets(after_all)} if after_all else found
+
+    def _offsets(self, lanes: Sequence[Lane], spec: Any) -> dict[Lane, int]:
+        if not lanes:
+            return {}
+        wanted = {TopicPartition(lane.topic, lane.partition): spec for lane in lanes}
+        offsets: dict[Lane, int] = {}
+        for place, future in self._client.list_offsets(wanted, request_timeout=_REQUEST_S).items():
+            try:
+                result = self._result(future, f"asking for offsets of {place.topic}[{place.partition}]")
+            except _Known as known:
+                raise known.meaning from known.cause
+            offsets[Lane(place.topic, place.partition)] = result.offset
+        return offsets
+
+    def close(self) -> None:
+        del self._client
+
+    def _metadata(self) -> Any:
+        try:
+            return self._client.list_topics(timeout=_REQUEST_S)
+        except KafkaException as error:
+            raise self._meaning(kafka_error(error), "asking for the cluster's topics") from error
+
+    def _result(self, future: Future[Any], doing: str) -> Any:
+        """Raises _Known for what the broker said, Unreachable when it said nothing in time."""
+        try:
+            return future.result(_REQUEST_S + 5)
+        except KafkaException as error:
+            inner = kafka_error(error)
+            raise _Known(inner, self._meaning(inner, doing), error) from error
+        except TimeoutError as error:
+            raise Unreachable(f"{doing}: no answer in {_REQUEST_S:.0f} s") from error
+
+    def _meaning(self, error: KafkaError, doing: str) -> VecsyncError:
+        """A refused account shows as silence; what the client said about the connection tells the two apart."""
+        self._client.poll(0)
+        said = meaning(error, doing)
+        if type(said) is Unreachable and self._last_error is not None:
+            return meaning(self._last_error, doing)
+        return said
+
+    def _on_error(self, error: KafkaError) -> None:
+        log.debug("client error", extra={"error": error.str()})
+        if self._last_error is None or error.code() == KafkaError._AUTHENTICATION:
+            self._last_error = error
+
+
+class _Known(Exception):
+    """The broker's answer to one part of a request, for the caller in this module to judge."""
+
+    def __init__(self, error: KafkaError, meaning: VecsyncError, cause: KafkaException) -> None:
+        super().__init__(str(meaning))
+        self.error = error
+        self.meaning = meaning
+        self.cause = cause

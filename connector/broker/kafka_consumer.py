@@ -1,0 +1,177 @@
+"""The consumer on a Kafka cluster: lanes assigned by hand, from offsets that the caller keeps.
+
+It must never go to another offset by itself, and never leave out a record that stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from connector.broker import Record
+from connector.broker.kafka_errors import kafka_error, meaning
+from connector.broker.kafka_log import log
+from connector.errors import AuthenticationFailed, ForeignLog, VecsyncError
+from connector.model import Lane
+
+_PROBE_S = 5.0
+_METADATA_S = 15.0
+
+
+class KafkaConsumer:
+    """Fulfils `connector.broker.Consumer`. options: as librdkafka takes them."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        self._positions: dict[Lane, int] = {}
+        self._lanes: dict[str, dict[int, Lane]] = {}
+        self._held: VecsyncError | None = None  # raised once the records read before it have been handed out
+        self._suspect = False  # the client has lost every broker; it may have found one again since
+        self._closed = False
+        try:
+            self._consumer: Any = Consumer(
+                {**options, "error_cb": self._on_error, "on_commit": self._on_commit}, logger=log
+            )
+        except KafkaException as error:
+            raise meaning(kafka_error(error), "starting a Kafka consumer") from error
+
+    def assign(self, offsets: Mapping[Lane, int], leader_epochs: Mapping[Lane, int] | None = None) -> None:
+        self._check_lanes(offsets)
+        epochs = leader_epochs or {}
+        places = [
+            TopicPartition(lane.topic, lane.partition, offset, leader_epoch=epochs[lane])
+            if lane in epochs
+            else TopicPartition(lane.topic, lane.partition, offset)
+            for lane, offset in offsets.items()
+        ]
+        try:
+            self._consumer.assign(places)
+        except KafkaException as error:
+            raise meaning(kafka_error(error), "assigning partitions") from error
+        self._positions = dict(offsets)
+        self._held = None
+        self._lanes = {}
+        for lane in offsets:
+            self._lanes.setdefault(lane.topic, {})[lane.partition] = lane
+
+    def _check_lanes(self, offsets: Mapping[Lane, int]) -> None:
+        """The client itself takes half a minute to say that there is no such topic."""
+        partitions: dict[str, int] = {}
+        for topic in {lane.topic for lane in offsets}:
+            try:
+                known = self._consumer.list_topics(topic, timeout=_METADATA_S).topics[topic]
+            except KafkaException as error:
+                raise self._meaning(kafka_error(error), f"asking for topic {topic}") from error
+            if known.error is not None:
+                raise self._meaning(known.error, f"asking for topic {topic}")
+            partitions[topic] = len(known.partitions)
+        for lane in offsets:
+            if not 0 <= lane.partition < partitions[lane.topic]:
+                raise ForeignLog(
+                    f"topic {lane.topic} has {partitions[lane.topic]} partitions, and no partition {lane.partition}"
+                )
+
+    def consume(self, max_records: int, timeout_s: float) -> Sequence[Record]:
+        self._raise_held()
+        # The client's consume() waits until it has all it was asked for: so wait for the first, and take what is there.
+        first = self._consumer.poll(timeout_s)
+        if first is None:
+            self._raise_held()
+            if self._suspect:
+                self._probe()
+            return ()
+        messages = [first]
+        if max_records > 1:
+            messages += self._consumer.consume(max_records - 1, 0)
+        self._suspect = False
+        records = self._records(messages)
+        if not records:
+            self._raise_held()
+        return records
+
+    def _records(self, messages: Sequence[Any]) -> list[Record]:
+        records: list[Record] = []
+        lanes, positions = self._lanes, self._positions
+        for message in messages:
+            topic, partition, offset = message.topic(), message.partition(), message.offset()
+            error = message.error()
+            lane = lanes.get(topic, {}).get(partition)
+            if lane is None:
+                if error is not None:
+                    self._hold(self._meaning(error, "reading"))
+                continue  # of an assignment that has been replaced
+            if error is not None:
+                if error.code() != KafkaError._PARTITION_EOF:
+                    self._hold(self._meaning(error, f"reading {topic}[{partition}] at {positions[lane]}"))
+                elif offset > positions[lane]:
+                    positions[lane] = offset
+                continue
+            if offset < positions[lane]:
+                continue  # read ahead for an assignment that has been replaced
+            positions[lane] = offset + 1
+            records.append(
+                Record(
+                    topic,
+                    partition,
+                    offset,
+                    message.key(),
+                    message.value(),
+                    message.timestamp()[1],
+                    message.leader_epoch(),
+                    message.headers() or (),
+                )
+            )
+        return records
+
+    def positions(self) -> Mapping[Lane, int]:
+        return dict(self._positions)
+
+    def commit(self, offsets: Mapping[Lane, int]) -> None:
+        places = [TopicPartition(lane.topic, lane.partition, offset) for lane, offset in offsets.items()]
+        if not places:
+            return
+        try:
+            self._consumer.commit(offsets=places, asynchronous=True)
+        except KafkaException as error:
+            raise self._meaning(kafka_error(error), "publishing offsets") from error
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._consumer.close()
+
+    def _hold(self, error: VecsyncError) -> None:
+        if self._held is None:
+            self._held = error
+
+    def _raise_held(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            raise held
+
+    def _probe(self) -> None:
+        """Asks whether the cluster is back. Raises Unreachable when it is not."""
+        try:
+            self._consumer.list_topics(timeout=_PROBE_S)
+        except KafkaException as error:
+            raise self._meaning(kafka_error(error), "no broker answers") from error
+        self._suspect = False
+
+    def _meaning(self, error: KafkaError, doing: str) -> VecsyncError:
+        """A refused account shows as silence, unless the client has said why the connection ended."""
+        if isinstance(self._held, AuthenticationFailed):
+            return self._held
+        return meaning(error, doing)
+
+    def _on_error(self, error: KafkaError) -> None:
+        log.debug("client error", extra={"error": error.str()})
+        said = meaning(error, "connecting to Kafka")
+        if isinstance(said, AuthenticationFailed):
+            self._hold(said)
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._suspect = True
+
+    def _on_commit(self, error: KafkaError | None, offsets: Any) -> None:  # noqa: ARG002 - as the client calls it
+        if error is not None:
+            log.warning("offsets for lag tools were not published", extra={"error": error.str()})

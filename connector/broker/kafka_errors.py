@@ -1,0 +1,77 @@
+"""What librdkafka's error codes mean to the connector. Pure: nothing is logged or tried again here."""
+
+from __future__ import annotations
+
+from confluent_kafka import KafkaError, KafkaException
+
+from connector.errors import (
+    AuthenticationFailed,
+    ConfigurationError,
+    CorruptedLog,
+    ForeignLog,
+    Unreachable,
+    VecsyncError,
+)
+
+_REFUSED_ACCOUNT = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.UNSUPPORTED_SASL_MECHANISM,
+        KafkaError.ILLEGAL_SASL_STATE,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    }
+)
+_OTHER_LOG = frozenset(
+    {
+        KafkaError._AUTO_OFFSET_RESET,
+        KafkaError._LOG_TRUNCATION,
+        KafkaError._NO_OFFSET,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError.OFFSET_OUT_OF_RANGE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNKNOWN_TOPIC_ID,
+    }
+)
+_CORRUPTED = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError.INVALID_MSG})
+_REFUSED_SETTING = frozenset(
+    {
+        KafkaError._INVALID_ARG,
+        KafkaError.INVALID_CONFIG,
+        KafkaError.INVALID_PARTITIONS,
+        KafkaError.INVALID_REPLICATION_FACTOR,
+        KafkaError.INVALID_REQUEST,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.TOPIC_EXCEPTION,
+    }
+)
+
+UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+
+
+def kafka_error(error: KafkaException) -> KafkaError:
+    """The error inside an exception of the client."""
+    inner = error.args[0]
+    assert isinstance(inner, KafkaError)
+    return inner
+
+
+def meaning(error: KafkaError, doing: str) -> VecsyncError:
+    """The error to raise. doing: what failed, such as `reading app.docs[3]`; it begins the message."""
+    code, message = error.code(), f"{doing}: {error.str()} ({error.name()})"
+    if code in _REFUSED_ACCOUNT:
+        return AuthenticationFailed(
+            message,
+            hint="Check broker.options (security.protocol, sasl.mechanism, sasl.username), VECSYNC_BROKER__PASSWORD, "
+            "and what the broker permits that account.",
+        )
+    if code in _OTHER_LOG:
+        return ForeignLog(message)
+    if code in _CORRUPTED:
+        return CorruptedLog(message)
+    if code in _REFUSED_SETTING:
+        return ConfigurationError(message)
+    return Unreachable(message, hint="Check broker.bootstrap_servers, and that the brokers are running.")
