@@ -1,0 +1,50 @@
+"""The rows that benchmarks use: text that does not repeat itself, and a vector of random numbers."""
+
+from __future__ import annotations
+
+import os
+import random
+
+from tests.servers.model import SqlDatabase, SqlServer
+from tests.system.schema import create_tables
+
+DATASETS = 8
+WORDS = [
+    "".join(random.Random(n).choices("abcdefghijklmnopqrstuvwxyz", k=random.Random(n).randint(3, 9)))
+    for n in range(4000)
+]
+
+
+def text(rng: random.Random, chars: int = 500) -> str:
+    words: list[str] = []
+    size = 0
+    while size < chars:
+        words.append(rng.choice(WORDS))
+        size += len(words[-1]) + 1
+    return " ".join(words)
+
+
+def prepare(server: SqlServer, name: str) -> SqlDatabase:
+    """A database with the tables and eight datasets, and no documents yet."""
+    server.query(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
+    database = SqlDatabase(server, name)
+    create_tables(database)
+    database.execute("INSERT INTO vec_dataset (dataset_id) VALUES " + ",".join(f"('d{i}')" for i in range(DATASETS)))
+    return database
+
+
+def insert(database: SqlDatabase, rows: int, dims: int = 384, transaction: int = 500) -> None:
+    """That many documents of about 2.1 KB (384-d), in transactions of that many rows."""
+    rng = random.Random(7)
+    connection = database.connect(autocommit=False)
+    with connection, connection.cursor() as cursor:
+        for start in range(0, rows, transaction):
+            cursor.executemany(
+                "INSERT INTO shadow_vec_docs (dataset_id, id, content, meta, embedding, embedding_model, scn) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s)",
+                [
+                    (f"d{n % DATASETS}", f"document/{n}", text(rng), '{"path": "a/b.md"}', os.urandom(4 * dims), "m", n)
+                    for n in range(start, min(start + transaction, rows))
+                ],
+            )
+            connection.commit()
