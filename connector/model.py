@@ -15,8 +15,8 @@ class CommitOrder(NamedTuple):
     """Where a change stands in the commit order of its source; compares as a tuple.
 
     epoch     rises by one each time the identity of the source's log changes
-    file      number of the binlog file (trigger logs: incarnation of the dataset)
-    position  64-bit offset of the START of the transaction in it (trigger logs: scn)
+    file      number of the binlog file (trigger logs: 0)
+    position  64-bit offset of the START of the transaction in it (trigger logs: number of the log's entry)
     ordinal   of the row in the transaction, from 1; 0 is a *mark*: above everything before that position,
               below the transaction that begins there (snapshot rows and floors stand on marks)
     """
@@ -183,7 +183,8 @@ class SourceIdentity:
 
 @dataclass(frozen=True, slots=True)
 class DatasetCursor:
-    """How far a trigger log has been read for one dataset. `missing`: SCNs below it not seen yet."""
+    """The last entry read of a trigger log: its number (`incarnation`) and its change number. A log in which that entry
+    is another one is not the log that was read."""
 
     incarnation: int
     scn: int
@@ -210,7 +211,8 @@ class SnapshotProgress:
 class SourcePosition:
     """Where a source stands: enough to resume, always between two transactions.
 
-    `file`/`position` name the end of the last transaction; both are empty for trigger logs, which use `cursors`.
+    `file`/`position` name the end of the last transaction; both are empty for trigger logs, which use
+    `dataset_log_seq` and `cursors`.
     `open_file`/`open_position`: where the earliest transaction begins that is prepared (XA) and not ended; reading
     must go on from there, though everything up to `position` has been dealt with. Empty: there is none.
     """

@@ -192,9 +192,9 @@ def _missing_triggers(
                 f"there is a trigger {name} that does not write to {mapping.log_table}",
                 hint="Rename it: `vecsync source install` needs the name.",
             )
-        body = sql.split("FOR EACH ROW", 1)[1]
+        mark = mysql_schema.MARK + sql.split(mysql_schema.MARK, 1)[1].split("*/", 1)[0]
         if ours is not None:
-            if " ".join(ours.body.split()) == " ".join(body.split()):
+            if mark in ours.body:
                 continue
             missing.append((f"{name} dropped", f"DROP TRIGGER {quoted(name, 'mysql')}"))
         missing.append((name, sql))

@@ -185,6 +185,7 @@ class MysqlUpstream:
             return 0
         with self.transaction():
             shape = self._need_shape()
+            self._lock(dataset_id)
             scn = self._allocate(dataset_id, len(rows))
             parts = ("dataset_id", "id", "content", "meta", "embedding", "embedding_model", "scn", "archived")
             overwritten = [self._columns(part) for part in parts[2:]]
@@ -212,6 +213,7 @@ class MysqlUpstream:
         changed = 0
         with self.transaction():
             shape = self._need_shape()
+            self._lock(dataset_id)
             flag, scn = self._columns("archived"), self._columns("scn")
             test = f"{self._key()} AND NOT ({flag} <=> %s)"
             for id in ids:
@@ -227,14 +229,19 @@ class MysqlUpstream:
     def delete(self, dataset_id: str, ids: Sequence[str]) -> int:
         deleted = 0
         with self.transaction():
-            self._need_shape()
+            shape = self._need_shape()
+            self._lock(dataset_id)
             for id in ids:
                 deleted += self._changed(f"DELETE FROM {self._t} WHERE {self._key()}", dataset_id, id)
+            if deleted:
+                self._note_scn(shape, dataset_id)
         return deleted
 
     def delete_dataset(self, dataset_id: str) -> bool:
         with self.transaction():
-            if not self._need_shape().cascades:
+            shape = self._need_shape()
+            self._lock(dataset_id)
+            if not shape.cascades:
                 self._all(f"DELETE FROM {self._t} WHERE {self._columns('dataset_id')} = %s", dataset_id)
             return self._changed(f"DELETE FROM {self._datasets} WHERE dataset_id = %s", dataset_id) > 0
 
@@ -275,6 +282,11 @@ class MysqlUpstream:
             self._shape = shape
         return self._shape
 
+    def _lock(self, dataset_id: str) -> None:
+        """The dataset's row comes first for every writer. Otherwise two that both hold it shared, as foreign keys make
+        them, would wait for each other to write to it."""
+        self._all(f"SELECT 1 FROM {self._datasets} WHERE dataset_id = %s FOR UPDATE", dataset_id)
+
     def _allocate(self, dataset_id: str, count: int) -> int:
         """The first of `count` SCNs; the helper table holds the last one that is used. Its row stays locked until the
         end of the transaction, so a higher SCN never commits before a lower one of the same dataset."""
@@ -288,8 +300,11 @@ class MysqlUpstream:
 
     def _note_scn(self, shape: TableShape, dataset_id: str) -> None:
         if shape.dataset_has_last_scn:
-            helper = f"(SELECT next_scn FROM {SCN_TABLE} WHERE dataset_id = %s)"
-            self._all(f"UPDATE {self._datasets} SET last_scn = {helper} WHERE dataset_id = %s", dataset_id, dataset_id)
+            self._all(
+                f"UPDATE {self._datasets} d JOIN {SCN_TABLE} s USING (dataset_id) SET d.last_scn = s.next_scn"
+                " WHERE d.dataset_id = %s",
+                dataset_id,
+            )
 
     def _refuse_foreign_ids(self, shape: TableShape, dataset_id: str, ids: Sequence[str]) -> None:
         if not shape.id_is_key:

@@ -7,6 +7,7 @@ fire no triggers on either server.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 
 from connector.settings import Mapping
 from connector.upstream.names import REQUIRED, SCN_TABLE, STORAGE_TABLE, SYNC_STATE_TABLE, column, literal, quoted
@@ -16,8 +17,9 @@ NEXT_SCN = "vec_next_scn"
 _KEY = "VARCHAR(191) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL"
 """191 characters of four bytes fit an index of every row format; and ids differ when their bytes do."""
 
-MARK = "/* vecsync */"
-"""Stands in every trigger of ours: others with the same purpose are left alone."""
+MARK = "/* vecsync "
+"""Begins a comment in every trigger of ours, with the digest of its text: others with the same purpose are left alone,
+and the servers do not give back a text as it was."""
 
 _OPTIONS = "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"
 
@@ -160,6 +162,10 @@ def payload(row: str, mapping: Mapping, timestamps: Sequence[str]) -> str:
     return f"JSON_OBJECT({', '.join(parts)})"
 
 
+def mark_of(body: str) -> str:
+    return f"{MARK}{sha256(body.encode()).hexdigest()[:16]} */"
+
+
 def document_triggers(table: str, mapping: Mapping, *, timestamps: Sequence[str] = ()) -> dict[str, str]:
     """Triggers on a shadow table, by name."""
     log, name = q(mapping.log_table), text(table)
@@ -190,7 +196,7 @@ INSERT INTO {log}(dataset_id, shadow_table, scn, op, document_id, payload)
     return {
         f"{table}_{suffix}": f"""CREATE TRIGGER {q(f"{table}_{suffix}")} AFTER {event} ON {q(table)}
 FOR EACH ROW
-BEGIN {MARK}
+BEGIN {mark_of(body)}
     DECLARE v_scn BIGINT;{body}
 END"""
         for suffix, (event, body) in bodies.items()

@@ -228,7 +228,10 @@ class SqliteUpstream:
     def _note_scn(self, shape: TableShape, dataset_id: str) -> None:
         if shape.dataset_has_last_scn:
             helper = f"(SELECT next_scn FROM {SCN_TABLE} WHERE dataset_id = ?1)"
-            self._all(f"UPDATE {self._datasets} SET last_scn = {helper} WHERE dataset_id = ?1", [dataset_id])
+            known = f"EXISTS {helper}"
+            self._all(
+                f"UPDATE {self._datasets} SET last_scn = {helper} WHERE dataset_id = ?1 AND {known}", [dataset_id]
+            )
 
     def _refuse_foreign_ids(self, shape: TableShape, dataset_id: str, ids: Sequence[str]) -> None:
         if not shape.id_is_key:
