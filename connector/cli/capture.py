@@ -1,0 +1,84 @@
+"""`vecsync capture`: from the source to the topics."""
+
+from __future__ import annotations
+
+import typer
+
+from connector.cli.options import Json, UntilCurrent, example, invocation
+from connector.cli.output import count, duration, facts, out, print_json, size, table
+from connector.publish.publisher import describe
+from connector.runtime.capture import CaptureStatus, capture_status, run_capture, status_json
+from connector.runtime.signals import stop_on_signals
+from connector.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="From the source to the topics.")
+
+
+@app.command(epilog=example("vecsync capture run", "vecsync capture run --until-current"))
+def run(context: typer.Context, until_current: UntilCurrent = False, json: Json = False) -> None:
+    """Publish every committed change; runs until SIGTERM or Ctrl+C, and goes on where it stopped."""
+    settings = invocation(context).settings()
+    with stop_on_signals() as stop:
+        done = run_capture(settings, stop, until_current=until_current)
+    if json:
+        print_json(
+            {
+                "transactions": done.transactions,
+                "records": done.records,
+                "bytes": done.bytes,
+                "skipped": done.skipped,
+                "caught_up": until_current and not stop.is_set(),
+            }
+        )
+    elif until_current:
+        console = out()
+        stood = f", {count(done.skipped, 'record')} stood already" if done.skipped else ""
+        published = f"{count(done.records, 'record')} ({size(done.bytes)})"
+        console.print(f"Published {published} of {count(done.transactions, 'transaction')}{stood}.")
+        console.print(f"Position: {describe(done.position)}", style="dim")
+
+
+@app.command(epilog=example("vecsync capture status --json"))
+def status(context: typer.Context, json: Json = False) -> None:
+    """Where capture stands, how far the source is ahead, and what the topics hold."""
+    settings = invocation(context).settings()
+    found = capture_status(settings)
+    if json:
+        print_json(status_json(found, settings))
+    else:
+        _show(found, settings)
+    if found.problem is not None:
+        raise found.problem
+
+
+def _show(found: CaptureStatus, settings: Settings) -> None:
+    console = out()
+    recorded = found.recorded
+    if recorded is None:
+        console.print(f"Nothing was published under the prefix {settings.topics.prefix} yet: `vecsync capture run`.")
+        return
+    unit = "bytes" if recorded.source.file else "entries"
+    lag = {
+        True: "none: everything is published",
+        None: "not known: the source could not be asked",
+        False: "some" if found.behind is None else f"{found.behind:,} {unit}",
+    }[found.caught_up]
+    console.print(
+        facts(
+            [
+                ("source", f"{settings.source.url}  ({recorded.source.identity.connector})"),
+                ("position", describe(recorded.source) + f", epoch {recorded.source.epoch}"),
+                ("head", "-" if found.head is None else describe(found.head)),
+                ("lag", lag),
+                ("snapshot", "done" if recorded.source.snapshot_done else "not done"),
+                ("publisher", "ended in order" if recorded.closed else "running, or ended without closing"),
+                ("recorded", "-" if found.age_s is None else f"{duration(found.age_s)} ago"),
+            ]
+        )
+    )
+    totals: dict[str, int] = {}
+    for (topic, _), offset in found.log_ends.items():
+        totals[topic] = totals.get(topic, 0) + offset
+    console.print()
+    rows = [[topic, f"{total:,}"] for topic, total in sorted(totals.items())]
+    console.print(table(["topic", "end offsets"], rows, numbers=["end offsets"]))

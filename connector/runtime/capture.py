@@ -1,0 +1,117 @@
+"""The capture service, and how far it is. The service ends only when told, caught up as asked, or by an error."""
+
+from __future__ import annotations
+
+import logging
+import time
+from threading import Event
+from typing import Any, NamedTuple
+
+from connector.broker.connect import open_broker
+from connector.errors import Unreachable
+from connector.model import PublishedPosition, SourcePosition
+from connector.publish import Progress, Publisher, followed_topics, recorded_position
+from connector.runtime.events import lanes_json, source_position_json
+from connector.runtime.progress import ProgressLog
+from connector.settings import Settings
+from connector.source.connect import open_source
+from connector.topics import dead_letters_topic
+
+log = logging.getLogger("connector.runtime.capture")
+
+
+def run_capture(settings: Settings, stop: Event, *, until_current: bool) -> Progress:
+    """Publishes the configured source. Raises what `Publisher.run` raises."""
+    lines = ProgressLog(log, "published")
+
+    def on_progress(done: Progress) -> None:
+        lines.note(done.records, {"lag_s": round(done.lag_s, 2), "in_flight": done.in_flight, "skipped": done.skipped})
+
+    tables = [f"{db}.{table}" for db, table in followed_topics(settings)]
+    log.info("capture starts", extra={"source": settings.source.url, "tables": tables, "until_current": until_current})
+    source = open_source(settings)
+    try:
+        done = Publisher(source, open_broker(settings), settings, stop, on_progress).run(until_current=until_current)
+    finally:
+        source.close()
+    log.info("capture ends", extra={"records": done.records, "transactions": done.transactions, "bytes": done.bytes})
+    return done
+
+
+class CaptureStatus(NamedTuple):
+    """recorded: None before the first run. head: None when the source could not be asked, which `problem` explains.
+
+    caught_up: None when that is not known. behind: bytes of binlog (entries of a trigger log) not dealt with, where
+    both stand in the same file.
+    """
+
+    recorded: PublishedPosition | None
+    head: SourcePosition | None
+    problem: Unreachable | None
+    caught_up: bool | None
+    behind: int | None
+    age_s: float | None
+    log_ends: dict[tuple[str, int], int]
+
+
+def capture_status(settings: Settings) -> CaptureStatus:
+    """Raises Unreachable when the broker does not answer; a silent source is part of the answer."""
+    broker = open_broker(settings)
+    recorded = recorded_position(broker, settings.topics.prefix)
+    head, problem = None, None
+    source = open_source(settings)
+    try:
+        head = source.head()
+    except Unreachable as error:
+        problem = error
+    finally:
+        source.close()
+    if recorded is None:
+        return CaptureStatus(None, head, problem, None if head is None else False, None, None, {})
+    admin = broker.admin()
+    try:
+        ends = admin.end_offsets([*recorded.ends])
+    finally:
+        admin.close()
+    age = max(0.0, time.time() - recorded.ts_us / 1e6) if recorded.ts_us else None
+    caught_up, behind = (None, None) if head is None else distance(recorded.source, head)
+    return CaptureStatus(
+        recorded, head, problem, caught_up, behind, age, {(k.topic, k.partition): v for k, v in ends.items()}
+    )
+
+
+def distance(at: SourcePosition, head: SourcePosition) -> tuple[bool, int | None]:
+    """Whether everything up to `head` is dealt with, and how much is left where that can be counted. Pure."""
+    if head.file:
+        if at.file == head.file:
+            behind = max(0, head.position - at.position)
+            return behind == 0 and at.snapshot_done, behind
+        return False, None
+    behind = 0
+    for dataset, cursor in head.cursors.items():
+        mine = at.cursors.get(dataset)
+        known = mine.scn if mine is not None and mine.incarnation == cursor.incarnation else 0
+        behind += max(0, cursor.scn - known)
+    caught_up = behind == 0 and at.snapshot_done and at.dataset_log_seq >= head.dataset_log_seq
+    return caught_up, behind
+
+
+def status_json(status: CaptureStatus, settings: Settings) -> dict[str, Any]:
+    """For programs. `ends`: what the position stands for; `log_ends`: what the topics hold now."""
+    recorded = status.recorded
+    return {
+        "prefix": settings.topics.prefix,
+        "position": None if recorded is None else source_position_json(recorded.source),
+        "closed": None if recorded is None else recorded.closed,
+        "recorded_at_us": None if recorded is None else recorded.ts_us,
+        "age_s": status.age_s,
+        "head": None if status.head is None else source_position_json(status.head),
+        "problem": None if status.problem is None else str(status.problem),
+        "caught_up": status.caught_up,
+        "behind": status.behind,
+        "ends": [] if recorded is None else lanes_json(recorded.ends),
+        "log_ends": [{"topic": t, "partition": p, "offset": o} for (t, p), o in sorted(status.log_ends.items())],
+        "dead_letters": sum(
+            o for (t, _), o in status.log_ends.items() if t == dead_letters_topic(settings.topics.prefix)
+        ),
+    }
