@@ -10,9 +10,10 @@ import typer
 from typer.core import TyperGroup
 
 from connector import __version__
-from connector.cli import capture, config, docs, topics
+from connector.cli import capture, config, docs, source, topics
 from connector.cli.failures import OutputClosed
-from connector.cli.options import Invocation
+from connector.cli.ingest import ingest
+from connector.cli.options import Invocation, example
 from connector.cli.output import print_line
 
 
@@ -26,7 +27,11 @@ class _Root(TyperGroup):
 
 app = typer.Typer(cls=_Root, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 app.add_typer(config.app, name="config")
+app.add_typer(source.app, name="source")
 app.add_typer(docs.app, name="docs")
+app.command(epilog=example("vecsync ingest docs/ --dataset handbook", "vecsync ingest docs/ -d handbook --dry-run"))(
+    ingest
+)
 app.add_typer(topics.app, name="topics")
 app.add_typer(capture.app, name="capture")
 

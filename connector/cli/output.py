@@ -73,8 +73,10 @@ def facts(pairs: Iterable[tuple[str, str | Text]]) -> Table:
 
 
 def count(number: int, noun: str) -> str:
-    """`1 row`, `2,000 rows`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+    """`1 row`, `2,000 rows`, `3 entries`."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} " + (f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s")
 
 
 def size(number: float) -> str:

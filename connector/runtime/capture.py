@@ -87,13 +87,8 @@ def distance(at: SourcePosition, head: SourcePosition) -> tuple[bool, int | None
             behind = max(0, head.position - at.position)
             return behind == 0 and at.snapshot_done, behind
         return False, None
-    behind = 0
-    for dataset, cursor in head.cursors.items():
-        mine = at.cursors.get(dataset)
-        known = mine.scn if mine is not None and mine.incarnation == cursor.incarnation else 0
-        behind += max(0, cursor.scn - known)
-    caught_up = behind == 0 and at.snapshot_done and at.dataset_log_seq >= head.dataset_log_seq
-    return caught_up, behind
+    left = max(0, head.dataset_log_seq - at.dataset_log_seq)
+    return left == 0 and at.snapshot_done, left
 
 
 def status_json(status: CaptureStatus, settings: Settings) -> dict[str, Any]:

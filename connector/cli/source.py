@@ -1,0 +1,60 @@
+"""`vecsync source`: set the source database up, and keep it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from connector.broker.connect import open_broker
+from connector.cli.options import DryRun, Json, example, invocation
+from connector.cli.output import count, out, print_json, print_line
+from connector.publish import recorded_position
+from connector.upstream.install import install as run_install
+from connector.upstream.prune import prune as run_prune
+
+app = typer.Typer(no_args_is_help=True, help="Set the source database up, check it, keep it.")
+
+_DAY_S = 86400
+
+
+@app.command(epilog=example("vecsync source install --dry-run", "vecsync source install"))
+def install(context: typer.Context, dry_run: DryRun = False, json: Json = False) -> None:
+    """Make what is missing: tables, SCN helper, triggers. Existing tables are never changed; --dry-run prints SQL."""
+    settings = invocation(context).settings()
+    statements = list(run_install(settings.source, dry_run=dry_run))
+    if json:
+        print_json({"dry_run": dry_run, "statements": statements})
+    elif dry_run:
+        # The mysql client needs another delimiter, because bodies of triggers hold semicolons.
+        end = "$$" if settings.source.kind == "mysql" else ";"
+        if statements and end != ";":
+            print_line(f"DELIMITER {end}")
+        for sql in statements:
+            print_line(sql.rstrip().removesuffix(";") + f"{end}\n")
+        if statements and end != ";":
+            print_line("DELIMITER ;")
+    elif statements:
+        out().print(f"{count(len(statements), 'statement')} run: the source is set up.")
+    else:
+        out().print("Nothing was missing.")
+
+
+@app.command(epilog=example("vecsync source prune --keep-days 7 --dry-run"))
+def prune(
+    context: typer.Context,
+    keep_days: Annotated[float, typer.Option("--keep-days", min=0, help="Younger entries stay.")] = 7.0,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Remove entries of the shadow log that are published, old enough, and read by every replica that says so."""
+    settings = invocation(context).settings()
+    published = None
+    if settings.source.kind == "sqlite":
+        recorded = recorded_position(open_broker(settings), settings.topics.prefix)
+        published = None if recorded is None else recorded.source
+    removed = run_prune(settings.source, keep_s=keep_days * _DAY_S, published=published, dry_run=dry_run)
+    if json:
+        print_json({"dry_run": dry_run, "removed": removed})
+        return
+    out().print(f"{count(removed, 'log entry')} {'would be ' if dry_run else ''}removed.")
