@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pymysql
 import pytest
 
 from connector.errors import (
@@ -18,6 +19,7 @@ from connector.errors import (
     PositionLost,
     UnsupportedChange,
 )
+from connector.source.binlog import connection as connection_module
 from connector.source.binlog.charsets import text_decoder
 from connector.source.binlog.connection import (
     BinlogConnection,
@@ -449,6 +451,30 @@ def test_reading_on_from_a_set_that_the_server_never_had(mysql_database: SqlData
     stream = dump_from_gtid_set(server.connect(), server_id=4712, executed=foreign, heartbeat_s=0.2)
     with contextlib.closing(stream), pytest.raises(ForeignLog):
         drain(stream, Decoder(Everything(mysql_database.name)))
+
+
+def test_positions_that_the_protocol_cannot_name(sql_database: SqlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the dump command could not name positions past 10: the file is read from its beginning."""
+    monkeypatch.setattr(connection_module, "_POSITION_LIMIT", 10)
+    sql_database.execute("CREATE TABLE a (id INT PRIMARY KEY)", "INSERT INTO a VALUES (1)")
+    assert rows_of(recorded(sql_database, "INSERT INTO a VALUES (2)")) == [(2,)]
+
+
+def test_an_alter_in_two_phases_is_seen_once(mariadb_database: SqlDatabase) -> None:
+    mariadb_database.execute("CREATE TABLE a (id INT PRIMARY KEY)", "INSERT INTO a VALUES (1), (2)")
+    file, position = head(mariadb_database.server)
+    with contextlib.suppress(pymysql.err.IntegrityError):
+        mariadb_database.execute(
+            "SET binlog_alter_two_phase = ON",
+            "ALTER TABLE a ADD COLUMN b INT, ALGORITHM = COPY",
+            "ALTER TABLE a ADD UNIQUE KEY (b), RENAME TO c, ALGORITHM = COPY",
+            "UPDATE c SET b = 1",
+            "ALTER TABLE c RENAME TO d",
+        )
+    with dump(mariadb_database.server, file, position) as stream:
+        items = drain(stream, Decoder(Everything(mariadb_database.name)))
+    shown = [item.query.sql for item in items if isinstance(item, StatementItem)]
+    assert len(shown) == len(set(shown)) >= 2
 
 
 def test_a_row_of_more_than_16_mib(sql_database: SqlDatabase) -> None:

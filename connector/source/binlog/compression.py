@@ -16,23 +16,27 @@ from connector.source.binlog.events import HEADER_SIZE
 from connector.source.binlog.integers import fixed, packed, span
 
 _PIECE = 1 << 18
+_MAX_HEAD = 256  # three fields of at most 19 bytes each, and room for more
 _END, _SIZE, _ALGORITHM, _INFLATED_SIZE = range(4)
 _ZSTD, _NONE = 0, 255
 
 
-def payload_events(body: bytes) -> Iterator[bytes]:
+def payload_events(body: memoryview) -> Iterator[bytes]:
     """The events inside a TRANSACTION_PAYLOAD event, whole and in order; they carry no checksums.
+
+    `body`: a view, because a payload may be hundreds of megabytes.
 
     Raises CorruptedLog, and UnsupportedChange for an algorithm other than zstd.
     """
     fields: dict[int, int] = {}
+    head = bytes(body[:_MAX_HEAD])
     pos = 0
     while True:
-        kind, pos = packed(body, pos)
+        kind, pos = packed(head, pos)
         if kind == _END:
             break
-        size, pos = packed(body, pos)
-        fields[kind], _ = packed(span(body, pos, size), 0)
+        size, pos = packed(head, pos)
+        fields[kind], _ = packed(span(head, pos, size), 0)
         pos += size
     size = fields.get(_SIZE, len(body) - pos)
     if size != len(body) - pos:
@@ -40,7 +44,7 @@ def payload_events(body: bytes) -> Iterator[bytes]:
     algorithm = fields.get(_ALGORITHM, _NONE)
     if algorithm not in (_ZSTD, _NONE):
         raise UnsupportedChange(f"transaction payload is compressed by algorithm {algorithm}, not zstd")
-    payload = memoryview(body)[pos:]
+    payload = body[pos:]
     total = 0
     rest = b""
     for piece in _inflated(payload) if algorithm == _ZSTD else _pieces(payload):

@@ -12,14 +12,16 @@ from typing import Any
 
 import pymysql
 
-from connector.errors import ConnectionLost, CorruptedLog, UnsupportedChange
+from connector.errors import ConnectionLost, CorruptedLog
 from connector.source.binlog.gtid import GtidSet, MariadbGtidList
 from connector.source.binlog.packets import PacketReader
 from connector.source.binlog.server_errors import from_server
+from connector.source.binlog.skipping import SkipTo
 
 _COM_BINLOG_DUMP, _COM_REGISTER_SLAVE, _COM_BINLOG_DUMP_GTID = 0x12, 0x15, 0x1E
 _HEARTBEATS_WITH_64_BITS = 0x02  # MySQL 8.0.26; older ones ignore it, to MariaDB it would mean something else
 _FIRST_POSITION = 4
+_POSITION_LIMIT = 1 << 32  # what the dump command's field holds
 # A silent server sends a heartbeat after each period; that many missing mean that it, or the network, is gone.
 _MISSED_HEARTBEATS = 3
 # How long the server waits for a reader that stands still because its own target does: an hour, not one minute.
@@ -29,8 +31,9 @@ _NET_WRITE_TIMEOUT_S = 3600
 class BinlogConnection:
     """Events of a server, each as its bytes, ready for `Decoder.feed`. Owns the connection that it was made from."""
 
-    def __init__(self, connection: pymysql.Connection[Any], heartbeat_s: float) -> None:
+    def __init__(self, connection: pymysql.Connection[Any], heartbeat_s: float, skip: SkipTo | None = None) -> None:
         """For the functions below, which have sent the dump command."""
+        self._skip = skip
         self._connection = connection
         self._packets = PacketReader(connection._sock)  # type: ignore[attr-defined]
         self._patience_s = heartbeat_s * _MISSED_HEARTBEATS
@@ -42,6 +45,17 @@ class BinlogConnection:
         Raises ConnectionLost (also after silence of three heartbeats), PositionLost, ForeignLog, DuplicateServerId,
         AuthenticationFailed, CorruptedLog.
         """
+        event = self._read(timeout)
+        while self._skip is not None and event is not None:
+            instead = self._skip.take(event)
+            if self._skip.done:
+                self._skip = None
+            if instead is not None:
+                return instead
+            event = self._read(timeout)
+        return event
+
+    def _read(self, timeout: float) -> bytes | None:
         payload = self._packets.read(timeout)
         if payload is None:
             silent = time.monotonic() - self._heard
@@ -71,16 +85,14 @@ def dump_from_position(
 ) -> BinlogConnection:
     """Events of `file` from `position` (the start of an event) on, then of the files after it.
 
-    Raises what `read_event` raises; UnsupportedChange for a position that the protocol's 32 bits do not hold.
+    A position past 4 GiB costs reading the file from its beginning. Raises what `read_event` raises.
     """
-    if position >= 1 << 32:
-        raise UnsupportedChange(
-            f"{file}:{position} lies past 4 GiB, where no server can begin to send",
-            hint="Position the source at the file after it, whose first position is 4.",
-        )
+    skip = None
+    if position >= _POSITION_LIMIT:
+        skip, position = SkipTo(file, position), _FIRST_POSITION
     flags = 0 if _is_mariadb(connection) else _HEARTBEATS_WITH_64_BITS
     payload = struct.pack("<IHI", max(position, _FIRST_POSITION), flags, server_id) + file.encode()
-    return _dump(connection, server_id, heartbeat_s, _COM_BINLOG_DUMP, payload, {})
+    return _dump(connection, server_id, heartbeat_s, _COM_BINLOG_DUMP, payload, {}, skip)
 
 
 def dump_from_gtid_set(
@@ -112,6 +124,7 @@ def _dump(
     command: int,
     payload: bytes,
     variables: dict[str, object],
+    skip: SkipTo | None = None,
 ) -> BinlogConnection:
     period_ns = int(heartbeat_s * 1e9)
     # Each name before and after MySQL's renaming; a server passes over the variables that it does not know. 4 is the
@@ -139,4 +152,4 @@ def _dump(
         raise from_server(int(code), str(message)) from error
     except OSError as error:
         raise ConnectionLost(f"the connection to the source broke: {error}") from error
-    return BinlogConnection(connection, heartbeat_s)
+    return BinlogConnection(connection, heartbeat_s, skip)

@@ -165,7 +165,7 @@ class Decoder:
         else:
             start = self._at.end
         if kind == T.TRANSACTION_PAYLOAD:
-            return self._payload(event[HEADER_SIZE:end])
+            return self._payload(memoryview(event)[HEADER_SIZE:end])
         return self._dispatch(header, event, start, end)
 
     def _dispatch(self, header: EventHeader, event: bytes, start: int, end: int) -> tuple[Item, ...]:
@@ -188,7 +188,7 @@ class Decoder:
             return _NOTHING
         raise UnsupportedChange(f"event of the unknown type {kind} at {where} could carry rows")
 
-    def _payload(self, body: bytes) -> Iterator[Item]:
+    def _payload(self, body: memoryview) -> Iterator[Item]:
         """A compressed transaction: its events have no checksums, and positions that mean nothing."""
         start = self._at.end
         for event in payload_events(body):
@@ -313,7 +313,8 @@ class Decoder:
         alone = not self._open
         if alone:
             yield self._begin(header)
-        if statement.kind is not StatementKind.OTHER and statement.kind is not StatementKind.DATA:
+        undecided = self._head is not None and self._head.head.undecided
+        if statement.kind not in (StatementKind.OTHER, StatementKind.DATA) and not undecided:
             yield StatementItem(statement, query)
         if alone:
             yield self._end(Outcome.COMMIT)

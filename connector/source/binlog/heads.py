@@ -28,6 +28,7 @@ class TransactionHead(NamedTuple):
     standalone  MariaDB: one statement follows, and no COMMIT
     implicit    MariaDB: the transaction has begun, no BEGIN follows
     completed   MariaDB: the XA transaction that the next statement commits or rolls back
+    undecided   MariaDB: the ALTER that follows only starts here, or is given up: it has no effect
     """
 
     gtid: Gtid | MariadbGtid | None
@@ -37,6 +38,7 @@ class TransactionHead(NamedTuple):
     implicit: bool = False
     prepared: Xid | None = None
     completed: Xid | None = None
+    undecided: bool = False
 
 
 _SECOND_TIMESTAMP = 1 << 55
@@ -105,6 +107,7 @@ def parse_tagged_gtid(body: bytes) -> TransactionHead:
 
 
 _STANDALONE, _GROUP_COMMIT, _PREPARED_XA, _COMPLETED_XA = 1, 2, 64, 128
+_START_ALTER, _ROLLBACK_ALTER = 2, 8  # of the second byte of flags, which stands last and only if it is not zero
 
 
 def parse_mariadb_gtid(body: bytes, server_id: int) -> TransactionHead:
@@ -119,12 +122,15 @@ def parse_mariadb_gtid(body: bytes, server_id: int) -> TransactionHead:
         gtrid_size, bqual_size = fixed(body, pos + 4, 1), fixed(body, pos + 5, 1)
         gtrid = span(body, pos + 6, gtrid_size)
         xid = Xid(gtrid, span(body, pos + 6 + gtrid_size, bqual_size), format_id)
+        pos += 6 + gtrid_size + bqual_size
+    more_flags = body[pos] if pos < len(body) else 0
     return TransactionHead(
         gtid=MariadbGtid(domain, server_id, sequence),
         standalone=bool(flags & _STANDALONE),
         implicit=not flags & _STANDALONE,
         prepared=xid if flags & _PREPARED_XA else None,
         completed=xid if flags & _COMPLETED_XA else None,
+        undecided=bool(more_flags & (_START_ALTER | _ROLLBACK_ALTER)),
     )
 
 

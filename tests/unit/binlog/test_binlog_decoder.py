@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.errors import CorruptedLog, UnsupportedChange, VecsyncError
+from connector.errors import CorruptedLog, ForeignLog, UnsupportedChange, VecsyncError
 from connector.source.binlog.decoder import Decoder
 from connector.source.binlog.events import EventType as T
 from connector.source.binlog.gtid import MariadbGtid
@@ -29,6 +29,7 @@ from connector.source.binlog.items import (
     XaOutcome,
 )
 from connector.source.binlog.rows import RowPlan, Rows
+from connector.source.binlog.skipping import SkipTo
 from connector.source.binlog.statements import StatementKind
 from connector.source.binlog.table_map import ColumnType, TableMap
 from tests.unit.binlog.cells import patiently
@@ -418,6 +419,51 @@ def test_positions_past_4_gib() -> None:
     assert items[0].position == (1 << 32) - 100
     assert items[-1] == TransactionEnd(Outcome.COMMIT, "b.000001", log.position)
     assert log.position > 1 << 32
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+def test_the_beginning_of_a_file_is_passed_over(checksums: bool) -> None:
+    log = Log(checksums=checksums)
+    before = [log.rotate("b.000001"), *begun(log), log.rows(T.WRITE_ROWS, numbers(1)), log.xid()]
+    target = log.position
+    after = [log.gtid(2), log.query("BEGIN"), log.table_map(DOCS), log.rows(T.WRITE_ROWS, numbers(9)), log.xid()]
+    skip, decoder = SkipTo("b.000001", target), Decoder(Follows())
+    instead = [event for event in map(skip.take, before) if event is not None]
+    assert skip.done
+    assert fed(instead, decoder) == [Rotated("b.000001", 4), Rotated("b.000001", target)]
+    begin, *rest = fed(after, decoder)
+    assert isinstance(begin, TransactionBegin)
+    assert begin.position == target
+    assert simple(rest) == [[(9,)], "commit"]
+
+
+def test_a_position_that_is_passed_over_has_to_be_there() -> None:
+    log = Log()
+    events = [log.rotate("b.000001"), *begun(log), log.xid(), log.rotate("b.000002", artificial=False)]
+    with pytest.raises(ForeignLog, match="ends at"):
+        list(map(SkipTo("b.000001", 1 << 33).take, events))
+    with pytest.raises(CorruptedLog, match="no event ends at"):
+        list(map(SkipTo("b.000001", log.position - 60).take, events))
+
+
+@pytest.mark.parametrize(("flags", "seen"), [(0, True), (2, False), (4, True), (8, False)])
+def test_an_alter_that_mariadb_only_starts_or_gives_up_has_no_effect(flags: int, seen: bool) -> None:
+    log = Log()
+    events = [log.format(KNOWN_MARIADB), log.mariadb_gtid(flags=1, rest=bytes([flags]))]
+    assert simple(fed([*events, log.query("ALTER TABLE docs RENAME TO b")])) == [
+        "begin",
+        *(["alter"] if seen else []),
+        "commit",
+    ]
+
+
+def test_anonymous_transactions_have_no_gtid() -> None:
+    log = Log()
+    events = [log.format("5.7.44-log"), log.event(T.ANONYMOUS_GTID, b"\0" + bytes(24) + b"\2" + bytes(16))]
+    (begin, *_) = fed([*events, log.query("BEGIN"), log.xid()])
+    assert isinstance(begin, TransactionBegin)
+    assert begin.gtid is None
+    assert begin.commit_us == TIMESTAMP * 1_000_000
 
 
 def heartbeat(log: Log, file: str, position: int) -> bytes:
