@@ -84,4 +84,5 @@ def tail_(
             if json:
                 print_json_line(as_json(read, vectors=vectors))
             else:
-                console.print(line(read))
+                # Cut to the width of a terminal; whole where a program reads it.
+                console.print(line(read), soft_wrap=not console.is_terminal)

@@ -1,0 +1,139 @@
+"""The pure parts of the running programs: progress lines, distances, masked logs, signals."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from connector.model import SourceIdentity, SourcePosition
+from connector.runtime.capture import distance
+from connector.runtime.logs import configure_logging
+from connector.runtime.progress import ProgressLog
+from connector.runtime.signals import stop_on_signals
+from connector.settings import Settings
+
+
+class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+def _remove_handlers() -> None:
+    root = logging.getLogger()
+    root.handlers[:] = [handler for handler in root.handlers if not hasattr(handler, "_vecsync")]
+
+
+def test_progress_is_logged_every_ten_seconds_of_work_and_every_five_minutes_of_rest() -> None:
+    now = 0.0
+    log = logging.Logger("test")
+    lines = _Lines()
+    log.addHandler(lines)
+    progress = ProgressLog(log, "done", lambda: now)
+    now = 1.0
+    progress.note(300, {})
+    now = 9.9
+    progress.note(500, {})
+    assert lines.records == []
+    now = 10.0
+    progress.note(500, {"lag_s": 2})
+    assert [(r.getMessage(), r.__dict__["per_s"], r.__dict__["lag_s"]) for r in lines.records] == [("done", 50, 2)]
+    now = 300.0
+    progress.note(500, {})
+    assert len(lines.records) == 1
+    now = 310.0
+    progress.note(500, {})
+    assert len(lines.records) == 2
+
+
+MYSQL = SourceIdentity("mysql", "u")
+
+
+@pytest.mark.parametrize(
+    ("at", "head", "expected"),
+    [
+        (SourcePosition(MYSQL, file="b.1", position=10, snapshot_done=True), ("b.1", 30), (False, 20)),
+        (SourcePosition(MYSQL, file="b.1", position=30, snapshot_done=True), ("b.1", 30), (True, 0)),
+        (SourcePosition(MYSQL, file="b.1", position=30, snapshot_done=False), ("b.1", 30), (False, 0)),
+        (SourcePosition(MYSQL, file="b.1", position=30, snapshot_done=True), ("b.2", 4), (False, None)),
+    ],
+)
+def test_distance_in_binlogs(at: SourcePosition, head: tuple[str, int], expected: tuple[bool, int | None]) -> None:
+    assert distance(at, SourcePosition(MYSQL, file=head[0], position=head[1])) == expected
+
+
+def test_distance_in_trigger_logs() -> None:
+    identity = SourceIdentity("sqlite", "u")
+    head = SourcePosition(identity, dataset_log_seq=7)
+    assert distance(SourcePosition(identity, dataset_log_seq=5, snapshot_done=True), head) == (False, 2)
+    assert distance(SourcePosition(identity, dataset_log_seq=7, snapshot_done=True), head) == (True, 0)
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_logs_hold_no_secret(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Settings(
+        source={"password": "hunter2"}, broker={"options": {"sasl.password": "hunter3"}}, log={"format": form}
+    )
+    configure_logging(settings)
+    try:
+        try:
+            raise ValueError("refused hunter2")
+        except ValueError:
+            logging.getLogger("connector.test").exception("with hunter2", extra={"url": "x:hunter3@y"})
+    finally:
+        _remove_handlers()
+    shown = capsys.readouterr().err
+    assert "hunter" not in shown
+    assert shown.count("**********") >= 3
+    if form == "json":
+        assert json.loads(shown)["level"] == "error"
+
+
+def test_levels_are_respected(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(Settings(log={"level": "warning", "format": "json"}))
+    try:
+        logging.getLogger("connector.test").info("quiet")
+        logging.getLogger("connector.test").warning("loud")
+    finally:
+        _remove_handlers()
+    assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["loud"]
+
+
+def test_the_first_signal_asks() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_on_signals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.wait(2)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_ends_at_once(number: signal.Signals) -> None:
+    program = (
+        "import time\n"
+        "from connector.runtime.signals import stop_on_signals\n"
+        "with stop_on_signals() as stop:\n"
+        "    print('ready', flush=True)\n"
+        "    stop.wait()\n"
+        "    print('asked', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == b"ready\n"
+        run.send_signal(number)
+        assert run.stdout.readline() == b"asked\n"
+        started = time.monotonic()
+        run.send_signal(number)
+        assert run.wait(10) == 128 + number
+        assert time.monotonic() - started < 5
