@@ -26,7 +26,7 @@ from connector.source.shadow_log_entries import INSTALLED, RESET, Entry, change_
 from connector.source.shadow_log_snapshot import snapshot
 from connector.upstream.address import sqlite_path
 from connector.upstream.discover import TableShape, sqlite_shape
-from connector.upstream.install import expected_sqlite_triggers
+from connector.upstream.install import stale_sqlite_triggers
 from connector.upstream.names import quoted
 from connector.upstream.sqlite import open_reader, sqlite_error
 from connector.upstream.sqlite_schema import CHANGE_LOG, SOURCE_TABLE
@@ -224,9 +224,7 @@ class SqliteStream:
         shapes = [sqlite_shape(self._db, table, self._mapping) for table in self._settings.source.tables]
         for shape in shapes:
             shape.must_be_usable()
-        triggers = self._db.execute("SELECT name, sql FROM main.sqlite_schema WHERE type = 'trigger'").fetchall()
-        there = {str(name): sql for name, sql in triggers}
-        wrong = [name for _, name, sql in expected_sqlite_triggers(shapes, self._mapping) if there.get(name) != sql]
+        wrong = stale_sqlite_triggers(self._db, shapes, self._mapping)
         if wrong:
             raise PreflightRefused(
                 f"{self._path}: triggers are missing or not current: {', '.join(wrong)}", hint=_INSTALL

@@ -117,6 +117,13 @@ def expected_sqlite_triggers(shapes: Sequence[TableShape], mapping: Mapping) -> 
     return expected
 
 
+def stale_sqlite_triggers(db: apsw.Connection, shapes: Sequence[TableShape], mapping: Mapping) -> list[str]:
+    """Names of triggers that are missing, or not as this version makes them. Raises apsw.Error."""
+    found = db.execute("SELECT name, sql FROM main.sqlite_schema WHERE type = 'trigger'").fetchall()
+    there = {str(name): sql for name, sql in found}
+    return [name for _, name, sql in expected_sqlite_triggers(shapes, mapping) if there.get(name) != sql]
+
+
 def _install_mysql(source: SourceSettings, dry_run: bool) -> Sequence[str]:
     database, mapping = mysql_address(source.url).database, source.mapping
     connection = open_connection(source)

@@ -1,0 +1,296 @@
+"""`source check`: everything that must be right on a source so that no row can be lost. Reads only.
+
+What a session can override for itself (row image, logging) cannot be seen from here: the reader of the binlog checks it
+in every event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+import pymysql
+
+from connector.errors import ConfigurationError, PreflightRefused, Unreachable
+from connector.settings import Mapping, Settings
+from connector.upstream.address import mysql_address, sqlite_path
+from connector.upstream.discover import TableShape, mysql_shape, sqlite_shape
+from connector.upstream.findings import (
+    Finding,
+    Severity,
+    ignores_case,
+    refusal,
+    replica_findings,
+    server_findings,
+    table_findings,
+)
+from connector.upstream.install import logs, stale_sqlite_triggers
+from connector.upstream.mysql import mysql_errors, open_connection
+from connector.upstream.names import quoted
+from connector.upstream.sqlite import open_reader, sqlite_error
+from connector.upstream.sqlite_schema import CHANGE_LOG, SOURCE_TABLE
+
+_INSTALL = "-- vecsync source install"
+_ACCESS_DENIED = {1044, 1142, 1143, 1227}
+_SYNTAX = 1064
+
+
+def check(settings: Settings) -> list[Finding]:
+    """Everything found, errors first. A source that cannot be reached is a finding too: it says why."""
+    try:
+        found = _sqlite(settings) if settings.source.kind == "sqlite" else _mysql(settings)
+    except (Unreachable, ConfigurationError) as error:
+        found = [Finding("unreachable", Severity.ERROR, str(error), "nothing can be read", f"-- {error.hint}")]
+    return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
+
+
+def require(settings: Settings) -> list[Finding]:
+    """As `check`. Raises PreflightRefused, with what mends each, when one of them is an error."""
+    found = check(settings)
+    errors = sum(finding.severity is Severity.ERROR for finding in found)
+    if errors:
+        raise PreflightRefused(f"{errors} thing(s) on the source to be mended first:\n{refusal(found)}")
+    return found
+
+
+def _sqlite(settings: Settings) -> list[Finding]:
+    source, path = settings.source, sqlite_path(settings.source.url)
+    db = open_reader(path)
+    try:
+        found: list[Finding] = []
+        shapes = [sqlite_shape(db, table, source.mapping) for table in source.tables]
+        for shape in shapes:
+            found += table_findings(shape, source.mapping, "sqlite")
+            found += _sqlite_table(db, shape)
+        (mode,) = db.execute("PRAGMA journal_mode").fetchall()[0]
+        if mode != "wal":
+            why = "readers and writers wait for each other"
+            found.append(
+                Finding("journal_mode", Severity.WARNING, f"journal_mode is {mode}", why, "PRAGMA journal_mode = wal;")
+            )
+        if all(shape.exists and shape.dataset_table_exists for shape in shapes):
+            found += _sqlite_log(db, shapes, source.mapping)
+        return found
+    except apsw.Error as error:
+        raise sqlite_error(error, str(path)) from error
+    finally:
+        db.close()
+
+
+def _sqlite_log(db: apsw.Connection, shapes: Sequence[TableShape], mapping: Mapping) -> list[Finding]:
+    tables = {name for (name,) in db.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table'")}
+    missing = {mapping.log_table, CHANGE_LOG, SOURCE_TABLE} - tables
+    if missing or not db.execute(f"SELECT 1 FROM {SOURCE_TABLE}").fetchall():
+        what = f"there is no {', '.join(sorted(missing))}" if missing else "the file has no identity"
+        return [Finding("not_installed", Severity.ERROR, what, "changes are not logged", _INSTALL)]
+    wrong = stale_sqlite_triggers(db, shapes, mapping)
+    if not wrong:
+        return []
+    what = f"triggers are missing or not current: {', '.join(wrong)}"
+    return [Finding("triggers", Severity.ERROR, what, "changes may not be logged", _INSTALL)]
+
+
+def _sqlite_table(db: apsw.Connection, shape: TableShape) -> list[Finding]:
+    found = [
+        Finding(
+            "unique_index",
+            Severity.WARNING,
+            f"{shape.table} has a further unique index on ({', '.join(columns)})",
+            "INSERT OR REPLACE can take rows away by it without a trigger telling: do not use it on this table",
+        )
+        for columns in shape.unique
+    ]
+    key = shape.column_of("dataset_id")
+    if key is not None and ignores_case(key, "sqlite"):
+        t, c = quoted(shape.table, "sqlite"), quoted(key.name, "sqlite")
+        twins = f"SELECT min(hex({c})) FROM {t} GROUP BY {c} HAVING count(DISTINCT hex({c})) > 1 LIMIT 1"
+        found += _twins(bool(db.execute(twins).fetchall()), shape.table, key.name, key.collation, twins)
+    return found
+
+
+def _twins(exist: bool, table: str, column: str, collation: str | None, query: str) -> list[Finding]:
+    if not exist:
+        return []
+    return [
+        Finding(
+            "twins",
+            Severity.ERROR,
+            f"{table} holds values of {column} that are different, and equal by collation {collation}",
+            "deleting one of the datasets takes the documents of both",
+            f"-- this finds them; give all of them one spelling:\n{query};",
+        )
+    ]
+
+
+def _mysql(settings: Settings) -> list[Finding]:
+    source, database = settings.source, mysql_address(settings.source.url).database
+    connection = open_connection(source)
+    try:
+        with mysql_errors("the check"):
+            variables = {name.lower(): value for name, value in _rows(connection, "SHOW GLOBAL VARIABLES")}
+            mariadb = "mariadb" in variables.get("version", "").lower()
+            found = server_findings(
+                variables, mariadb=mariadb, snapshot=source.snapshot == "initial", server_id=source.server_id
+            )
+            found += _account(connection, database, source.tables, source.mapping, mariadb=mariadb)
+            found += _filters(connection, database)
+            try:
+                is_replica = bool(_rows(connection, "SHOW REPLICA STATUS"))
+            except pymysql.OperationalError as error:
+                if error.args[0] not in _ACCESS_DENIED:
+                    raise
+                is_replica = False
+                if mariadb:
+                    found.append(
+                        Finding(
+                            "replica_unknown",
+                            Severity.INFO,
+                            "the account may not ask whether the server is a replica itself",
+                            "settings that matter on a replica were not checked",
+                            "GRANT REPLICA MONITOR ON *.* TO CURRENT_USER();  -- as an administrator, for this account",
+                        )
+                    )
+            if is_replica:
+                found += replica_findings(variables, mariadb=mariadb)
+            for table in source.tables:
+                shape = mysql_shape(connection, database, table, source.mapping)
+                found += table_findings(shape, source.mapping, "mysql")
+                if shape.triggers and not any(logs(t.body, source.mapping) for t in shape.triggers):
+                    what = f"no trigger of {table} writes to {source.mapping.log_table}"
+                    why = "deletions carry no change number of their own; their place in the log orders them"
+                    found.append(Finding("no_triggers", Severity.INFO, what, why, _INSTALL))
+                found += _mysql_twins(connection, shape, source.mapping)
+            return found
+    finally:
+        connection.close()
+
+
+def _account(
+    connection: pymysql.Connection[Any], database: str, tables: Sequence[str], mapping: Mapping, *, mariadb: bool
+) -> list[Finding]:
+    """By trying where that does no harm, otherwise by the grants."""
+    found = []
+    (account,) = _rows(connection, "SELECT CURRENT_USER()")[0]
+    user, _, host = account.rpartition("@")
+    who = f"'{user}'@'{host}'"
+    if not _global_privileges(connection, mariadb=mariadb) & {"REPLICATION SLAVE", "ALL PRIVILEGES"}:
+        found.append(
+            Finding(
+                "privilege_replication_slave",
+                Severity.ERROR,
+                f"{who} may not read the binlog",
+                "changes cannot be read",
+                f"GRANT REPLICATION SLAVE ON *.* TO {who};",
+            )
+        )
+    monitor = "BINLOG MONITOR" if mariadb else "REPLICATION CLIENT"
+    if _denied(connection, "SHOW BINARY LOGS"):
+        found.append(
+            Finding(
+                "privilege_monitor",
+                Severity.ERROR,
+                f"{who} may not ask where the binlog ends",
+                "a start, a snapshot and a check of the recorded position need it",
+                f"GRANT {monitor} ON *.* TO {who};",
+            )
+        )
+    for table in (*tables, mapping.dataset_table):
+        if _denied(connection, f"SELECT 1 FROM {quoted(table, 'mysql')} LIMIT 0"):
+            name = f"{quoted(database, 'mysql')}.{quoted(table, 'mysql')}"
+            what = f"{who} may not read {table}"
+            why = "a snapshot reads it, and its columns cannot be seen without"
+            found.append(Finding("privilege_select", Severity.ERROR, what, why, f"GRANT SELECT ON {name} TO {who};"))
+    return found
+
+
+def _global_privileges(connection: pymysql.Connection[Any], *, mariadb: bool) -> set[str]:
+    """Of the account and its active roles. The text of a grant may hold a password's hash: it goes nowhere else."""
+    sql = "SHOW GRANTS"
+    if not mariadb:
+        (roles,) = _rows(connection, "SELECT CURRENT_ROLE()")[0]
+        if roles and roles != "NONE":
+            sql = f"SHOW GRANTS FOR CURRENT_USER() USING {roles}"
+    privileges: set[str] = set()
+    for (grant,) in _rows(connection, sql):
+        listed, on, rest = grant.removeprefix("GRANT ").partition(" ON ")
+        if on and rest.startswith("*.* TO "):
+            privileges.update(name.strip().upper() for name in listed.split(","))
+    return privileges
+
+
+def _filters(connection: pymysql.Connection[Any], database: str) -> list[Finding]:
+    """binlog_do_db and binlog_ignore_db, which are no variables."""
+    for sql in ("SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"):
+        try:
+            rows = _rows(connection, sql)
+        except pymysql.ProgrammingError as error:
+            if error.args[0] != _SYNTAX:
+                raise
+            continue
+        except pymysql.OperationalError as error:
+            if error.args[0] not in _ACCESS_DENIED:
+                raise
+            return []  # the missing privilege is a finding of its own
+        only, ignored = (rows[0][2] or "", rows[0][3] or "") if rows else ("", "")
+        if (only and database not in only.split(",")) or database in ignored.split(","):
+            return [
+                Finding(
+                    "binlog_filter",
+                    Severity.ERROR,
+                    f"the server does not log changes of {database} (binlog_do_db {only!r}, ignored {ignored!r})",
+                    "changes cannot be read",
+                    "-- remove binlog_do_db and binlog_ignore_db from the server's option file, then restart it",
+                )
+            ]
+        if only or ignored:
+            return [
+                Finding(
+                    "binlog_filter",
+                    Severity.WARNING,
+                    f"the server filters its binlog (binlog_do_db {only!r}, ignored {ignored!r})",
+                    f"a change of {database} made while another database is the default one may not be logged",
+                    "-- remove binlog_do_db and binlog_ignore_db from the server's option file, then restart it",
+                )
+            ]
+        return []
+    return []
+
+
+def _mysql_twins(connection: pymysql.Connection[Any], shape: TableShape, mapping: Mapping) -> list[Finding]:
+    """Spellings of one dataset in the table, and beside it in the table of datasets."""
+    key = shape.column_of("dataset_id")
+    owner = next((c for c in shape.dataset_columns if c.name == "dataset_id"), None)
+    if key is None or not ignores_case(key, "mysql"):
+        return []
+    t, c = quoted(shape.table, "mysql"), quoted(key.name, "mysql")
+    spellings = f"SELECT DISTINCT {c} AS name, CAST({c} AS BINARY) AS spelling FROM {t}"
+    if owner is not None and owner.collation == key.collation:
+        datasets = quoted(mapping.dataset_table, "mysql")
+        spellings += f" UNION SELECT dataset_id, CAST(dataset_id AS BINARY) FROM {datasets}"
+    query = (
+        f"SELECT MIN(name), GROUP_CONCAT(HEX(spelling)) FROM ({spellings}) s"
+        " GROUP BY name HAVING COUNT(DISTINCT spelling) > 1 LIMIT 10"
+    )
+    if _denied(connection, f"SELECT 1 FROM {t} LIMIT 0"):
+        return []  # the missing privilege is a finding of its own
+    return _twins(bool(_rows(connection, query)), shape.table, key.name, key.collation, query)
+
+
+def _denied(connection: pymysql.Connection[Any], sql: str) -> bool:
+    """Whether the account may not. That there is no such table, or no binlog, is for other findings to say."""
+    try:
+        _rows(connection, sql)
+    except (pymysql.OperationalError, pymysql.ProgrammingError) as error:
+        if error.args[0] in _ACCESS_DENIED:
+            return True
+        if error.args[0] in (1146, 1381):  # no such table; the binlog is off
+            return False
+        raise
+    return False
+
+
+def _rows(connection: pymysql.Connection[Any], sql: str) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return list(cursor.fetchall())

@@ -1,0 +1,20 @@
+-- Least privileges on MySQL 8.0 and later. Run as an administrator, after replacing:
+--   app          the database that holds the documents (also in source.url)
+--   change-me-1  the password of the account that captures (VECSYNC_SOURCE__PASSWORD of `vecsync capture`)
+--   change-me-2  the password of the account that writes (VECSYNC_SOURCE__PASSWORD of `vecsync ingest` and `docs`)
+--   %            the hosts they connect from
+-- The tables must exist: run `vecsync source install` first, with an account that may CREATE, REFERENCES, TRIGGER and
+-- CREATE ROUTINE in that database. With the binlog on, MySQL asks such an account for SUPER too, unless
+-- log_bin_trust_function_creators is ON.
+
+-- Reads the binlog (REPLICATION SLAVE), asks where it ends (REPLICATION CLIENT), and reads the tables for snapshots.
+CREATE USER IF NOT EXISTS 'vecsync_capture'@'%' IDENTIFIED BY 'change-me-1';
+GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'vecsync_capture'@'%';
+GRANT SELECT ON app.shadow_vec_docs TO 'vecsync_capture'@'%';
+GRANT SELECT ON app.vec_dataset TO 'vecsync_capture'@'%';
+
+-- Writes documents and datasets. Triggers run with the rights of who installed them, so the log needs no grant.
+CREATE USER IF NOT EXISTS 'vecsync_ingest'@'%' IDENTIFIED BY 'change-me-2';
+GRANT SELECT, INSERT, UPDATE, DELETE ON app.shadow_vec_docs TO 'vecsync_ingest'@'%';
+GRANT SELECT, INSERT, UPDATE, DELETE ON app.vec_dataset TO 'vecsync_ingest'@'%';
+GRANT SELECT, INSERT, UPDATE ON app.vec_dataset_scn TO 'vecsync_ingest'@'%';
