@@ -203,7 +203,7 @@ class SnapshottingStream:
                 self._at = self._inner.position()
                 if left <= 0 and (self._pending is None or not self._stands_at(self._pending.high)):
                     return None
-            elif self._pending is not None and _place(transaction.after) > _place(self._pending.high):
+            elif self._pending is not None and _beyond(transaction, self._pending.high):
                 # The stream stepped over the high mark on its way to this one; the chunk goes first.
                 self._held = transaction
             else:
@@ -346,8 +346,10 @@ class SnapshottingStream:
         )
 
 
-def _place(at: SourcePosition | LogEnd) -> tuple[int, int]:
-    return file_number(at.file), at.position
+def _beyond(transaction: Transaction, high: LogEnd) -> bool:
+    """Both ends of a transaction are on the same side of a high mark, which is never inside one."""
+    at = transaction.after
+    return (file_number(at.file), at.position) > (file_number(high.file), high.position)
 
 
 def _mark(epoch: int, at: LogEnd) -> CommitOrder:

@@ -1,0 +1,198 @@
+"""What the snapshotting stream does with its reader and its caller, one situation at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import pytest
+
+from connector.errors import AuthenticationFailed, ConnectionLost
+from connector.model import (
+    CommitOrder,
+    DatasetKey,
+    DocChange,
+    Floor,
+    Op,
+    SnapshotProgress,
+    SourceIdentity,
+    SourcePosition,
+    Transaction,
+)
+from connector.source import snapshot
+from connector.source.snapshot import Chunk, LogEnd, SnapshotPlan, SnapshottingStream, XaName
+from tests.unit.source.snapshot_world import AX, AY, FILE, Clock, InnerStream, Script, Server, document, end_of
+
+PLAN = SnapshotPlan("mysql", "p", 1, "db", "sets", ("docs", "more"))
+START = SourcePosition(SourceIdentity("mysql"), 1, None, FILE, 0)
+
+
+class ScriptedReader:
+    """Answers with what it is given, one after the other: a chunk, None, or an error to raise."""
+
+    def __init__(self, *answers: Chunk | Exception | None) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, tuple[str, ...] | None, CommitOrder, set[XaName]]] = []
+        self.closed = 0
+
+    def read(self, table: str, after: tuple[str, ...] | None, low: CommitOrder, xa: Collection[XaName]) -> Chunk | None:
+        self.asked.append((table, after, low, set(xa)))
+        answer = self.answers.pop(0) if self.answers else None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def nothing_more(position: int = 0) -> Chunk:
+    return Chunk({}, None, LogEnd(FILE, position))
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(snapshot, "time", clock)
+    return clock
+
+
+def stream_of(
+    reader: ScriptedReader, server: Server | None = None, progress: SnapshotProgress | None = None
+) -> SnapshottingStream:
+    inner = InnerStream(server or Server(), Script([]), START)
+    return SnapshottingStream(inner, reader, progress, PLAN, patience_s=5)
+
+
+def taken(stream: SnapshottingStream, count: int) -> Sequence[Transaction]:
+    found: list[Transaction] = []
+    for _ in range(1000):
+        if len(found) == count:
+            return found
+        transaction = stream.next(0.05)
+        if transaction is not None:
+            transaction.changes = list(transaction.changes)
+            found.append(transaction)
+    raise AssertionError(f"only {len(found)} of {count} transactions came")
+
+
+def test_tables_in_order_then_a_floor_for_each() -> None:
+    rows = Chunk({AX: document("one")}, ("A", "x"), LogEnd(FILE, 0))
+    reader = ScriptedReader(Chunk({}, None, LogEnd(FILE, 0)), rows, nothing_more(), nothing_more())
+    stream = stream_of(reader)
+    assert not stream.reached(START)
+    datasets, first, last, end = taken(stream, 4)
+    assert [(table, after) for table, after, _, _ in reader.asked] == [
+        ("sets", None),
+        ("docs", None),
+        ("docs", ("A", "x")),
+        ("more", None),
+    ]
+    mark = CommitOrder(1, 1, 0, 0)
+    assert datasets.changes == []
+    assert datasets.after.snapshot == SnapshotProgress("docs", None, mark)
+    (change,) = first.changes
+    assert isinstance(change, DocChange)
+    assert (change.op, change.key, change.after, change.order) == (Op.READ, AX, document("one"), mark)
+    assert (change.source.snapshot, change.source.table, change.source.pos) == (True, "docs", 0)
+    assert first.after.snapshot == SnapshotProgress("docs", ("A", "x"), mark)
+    assert last.after.snapshot == SnapshotProgress("more", None, mark)
+    assert [(type(c), c.source.table, c.order) for c in end.changes] == [(Floor, "docs", mark), (Floor, "more", mark)]
+    assert end.after.snapshot is None
+    assert end.after.snapshot_done
+    assert stream.reached(START)
+    assert stream.position().snapshot_done
+    assert reader.closed == 1
+
+
+def test_a_floored_table_gets_no_floor_at_the_end() -> None:
+    server = Server()
+    progress = SnapshotProgress("more", None, CommitOrder(1, 1, 0, 0))
+    reader = ScriptedReader(Chunk({}, None, LogEnd(FILE, end_of(1))))
+    server.commit(("truncate", None))
+    stream = stream_of(reader, server, progress)
+    truncation, end = taken(stream, 2)
+    assert truncation.after.snapshot is not None
+    assert truncation.after.snapshot.floored == ("docs",)
+    assert [c.source.table for c in end.changes] == ["more"]
+
+
+def test_a_chunk_is_void_when_a_transaction_of_its_window_was_not_taken_to_the_end() -> None:
+    server = Server()
+    server.commit(("u", AX), ("u", AY))
+    progress = SnapshotProgress("more", None, CommitOrder(1, 1, 0, 0))
+    stale = Chunk({AY: document("old")}, ("A", "y"), LogEnd(FILE, end_of(1)))
+    reader = ScriptedReader(stale)
+    stream = stream_of(reader, server, progress)
+    transaction = stream.next(0.05)
+    assert transaction is not None
+    next(iter(transaction.changes))  # and no further
+    reader.answers = [Chunk({AY: document("new")}, None, LogEnd(FILE, end_of(1)))]
+    (again,) = taken(stream, 1)
+    assert [c.after for c in again.changes if isinstance(c, DocChange)] == [document("new")]
+
+
+def test_names_of_xa_transactions_are_asked_about_until_a_chunk_was_read() -> None:
+    class OfXa(InnerStream):
+        def next(self, timeout_s: float) -> Transaction | None:
+            transaction = super().next(timeout_s)
+            if transaction is not None:
+                transaction.xa = (b"name", b"", 1)
+            return transaction
+
+    server = Server()
+    reader = ScriptedReader()
+    stream = SnapshottingStream(OfXa(server, Script([]), START), reader, None, PLAN, patience_s=5)
+    server.commit(("u", AX))
+    taken(stream, 1)
+    for _ in range(20):
+        stream.next(0.05)
+    assert reader.asked[-1][2:] == (CommitOrder(1, 1, end_of(1), 0), {(b"name", b"", 1)})
+    assert reader.asked[0][3] == set()
+    reader.answers = [nothing_more(end_of(1)), None]
+    taken(stream, 1)
+    for _ in range(20):
+        stream.next(0.05)
+    assert reader.asked[-1][3] == set()
+
+
+def test_a_lost_connection_is_tried_again() -> None:
+    reader = ScriptedReader(ConnectionLost("gone"), ConnectionLost("gone"), nothing_more())
+    (transaction,) = taken(stream_of(reader), 1)
+    assert transaction.after.snapshot is not None
+    assert transaction.after.snapshot.table == "docs"
+
+
+def test_the_stream_goes_on_while_the_reader_cannot() -> None:
+    server = Server()
+    server.commit(("make", DatasetKey("A")))
+    stream = stream_of(ScriptedReader(ConnectionLost("gone")), server)
+    (transaction,) = taken(stream, 1)
+    assert [c.key for c in transaction.changes] == [DatasetKey("A")]
+
+
+def test_patience_ends() -> None:
+    stream = stream_of(ScriptedReader(*[ConnectionLost("gone")] * 1000))
+    with pytest.raises(ConnectionLost):
+        taken(stream, 1)
+
+
+def test_an_error_that_nobody_can_wait_out_is_raised_at_once() -> None:
+    reader = ScriptedReader(AuthenticationFailed("no"))
+    with pytest.raises(AuthenticationFailed):
+        stream_of(reader).next(0.05)
+    assert len(reader.asked) == 1
+
+
+def test_progress_in_a_table_no_longer_followed_begins_again() -> None:
+    reader = ScriptedReader()
+    stream = stream_of(reader, progress=SnapshotProgress("gone", ("A",), CommitOrder(1, 1, 0, 0)))
+    stream.next(0.05)
+    assert reader.asked[0][:2] == ("sets", None)
+
+
+def test_waiting_for_long_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    stream = stream_of(ScriptedReader())
+    with caplog.at_level("WARNING"):
+        for _ in range(2000):
+            stream.next(0.05)
+    assert "waits for them" in caplog.text
