@@ -3,6 +3,11 @@
     VecsyncError
     ├── ConfigurationError          exit 3   the configuration cannot be used
     │   └── UsageError              exit 2   the command line asks for something that does not exist
+    │       └── QueryRefused        exit 2   a search that cannot be answered as it was asked
+    │           ├── QuerySyntax     exit 2   not FTS5's query language; `position` says where
+    │           ├── UnknownDataset  exit 2   the replica has no such dataset
+    │           ├── DimensionMismatch exit 2 the query's vector has another size than the stored ones
+    │           └── NoEmbedder      exit 2   nothing turns the query's text into a vector of the stored model
     ├── PreflightRefused            exit 4   the source is set up so that a row could be lost
     ├── DifferenceFound             exit 5   source and replica differ
     ├── Unreachable                 exit 6   a server does not answer            (retriable)
@@ -45,6 +50,32 @@ class ConfigurationError(VecsyncError):
 class UsageError(ConfigurationError):
     exit_code = 2
     hint = "Add --help to the command to see what it takes."
+
+
+class QueryRefused(UsageError):
+    hint = "Change the query; nothing was searched."
+
+
+class QuerySyntax(QueryRefused):
+    """position: where in the query, in characters from 0."""
+
+    hint = "Put words with punctuation into double quotes, or use the plain syntax, which takes any text."
+
+    def __init__(self, message: str, position: int, *, hint: str | None = None) -> None:
+        super().__init__(f"the query cannot be read at character {position + 1}: {message}", hint=hint)
+        self.position = position
+
+
+class UnknownDataset(QueryRefused):
+    hint = "Run `vecsync replica status` to see the datasets of the replica."
+
+
+class DimensionMismatch(QueryRefused):
+    hint = "Make the query's vector with the model that the documents carry."
+
+
+class NoEmbedder(QueryRefused):
+    hint = "Search with --mode text, or give the query's vector with --vector."
 
 
 class PreflightRefused(VecsyncError):
