@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -110,6 +111,7 @@ class Decoded:
         self.table = rows.table.table
         self.kind = rows.kind
         self.no_foreign_key_checks = rows.no_foreign_key_checks
+        self.cascades_logged = rows.cascades_logged
         self.rows: list[Any] = rows.pairs() if rows.kind is RowsKind.UPDATE else rows.rows()
 
 
@@ -283,6 +285,23 @@ def _compare_conversion(database: SqlDatabase, charset: str, inputs: list[bytes]
     assert compared > 100
 
 
+def test_mysql_9_logs_what_cascades(mysql_database: SqlDatabase) -> None:
+    items = recorded(
+        mysql_database,
+        "CREATE TABLE parent (id INT PRIMARY KEY)",
+        "CREATE TABLE child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES parent (id) ON DELETE CASCADE)",
+        "INSERT INTO parent VALUES (1)",
+        "INSERT INTO child VALUES (10, 1), (11, 1)",
+        "DELETE FROM parent",
+    )
+    deleted = [item for item in items if isinstance(item, Decoded) and item.kind is RowsKind.DELETE]
+    if tuple(map(int, mysql_database.server.query("SELECT VERSION()")[0][0].split("-")[0].split("."))) < (9, 6):
+        assert [(item.table, item.cascades_logged) for item in deleted] == [("parent", False)]
+    else:
+        assert [(item.table, item.cascades_logged) for item in deleted] == [("child", True), ("parent", True)]
+        assert rows_of(deleted) == [(10, 1), (11, 1), (1,)]
+
+
 def test_transactions_stand_where_the_server_says(sql_database: SqlDatabase) -> None:
     server = sql_database.server
     sql_database.execute("CREATE TABLE a (id INT PRIMARY KEY)")
@@ -400,6 +419,33 @@ def test_json_updates_in_part_are_caught(mysql_database: SqlDatabase) -> None:
             mysql_database, "SET binlog_row_value_options = PARTIAL_JSON", "UPDATE a SET j = JSON_SET(j, '$.b', 2)"
         )
     assert "binlog_row_value_options" in caught.value.hint
+
+
+_JSON = [
+    *"null true false 0 -1 32767 32768 -32769 65535 65536 4294967295 4294967296 -9223372036854775808".split(),
+    *"18446744073709551615 18446744073709551616 1.0 -0.0 1e14 1e15 1e16 2.5e15 3561974474736333.5 1e-14 1e-15".split(),
+    *"1.7976931348623157e308 5e-324 0.1 123456.789 999999999999999.9".split(),
+    *('""', '"x"', '"\\u0000\\u001f\\b\\f\\n\\r\\t\\"\\\\/\\u007f\\u2028😀é"'),
+    *("[]", "{}", '[[], {}, [null, {"": 1, "b": -70000, "a": [1.5]}]]', "[" * 90 + "]" * 90),
+    json.dumps(["x" * 127, "x" * 128, "y" * 70_000]),
+    json.dumps({f"key {number}": number * 1000 for number in range(5000)}),
+    json.dumps([number * 70_000 for number in range(15_000)]),
+]
+_JSON_EXPRESSIONS = [
+    "JSON_ARRAY(DATE'2020-01-02', TIME'12:13:14.5', TIME'-112:13:14.000001', TIMESTAMP'2020-01-02 03:04:05.123')",
+    "JSON_ARRAY(CAST(123.450 AS DECIMAL(10,3)), CAST(-0.5 AS DECIMAL(65,30)), X'CAFE', b'101', CAST(2020 AS YEAR))",
+    "JSON_OBJECT('b', CAST('abc' AS BINARY), 'a', ST_GeomFromText('POINT(1 2)'))",
+]
+
+
+def test_json_is_the_text_that_select_shows(mysql_database: SqlDatabase) -> None:
+    mysql_database.execute("CREATE TABLE a (id INT PRIMARY KEY AUTO_INCREMENT, j JSON)")
+    statements = [f"INSERT INTO a (j) VALUES ({pymysql.converters.escape_item(text, 'utf8mb4')})" for text in _JSON]
+    statements += [f"INSERT INTO a (j) VALUES ({expression})" for expression in _JSON_EXPRESSIONS]
+    shown = dict(rows_of(recorded(mysql_database, *statements)))
+    expected = dict(mysql_database.query("SELECT id, CAST(j AS CHAR) FROM a"))
+    assert len(expected) == len(statements)
+    assert shown == expected
 
 
 def test_tagged_gtids_and_vectors(mysql_database: SqlDatabase) -> None:

@@ -23,7 +23,7 @@ Reader = Callable[[bytes, int], tuple[Row, int]]
 # Null patterns kept compiled per table. Rows of a table have a handful; past the bound all are forgotten.
 _MAX_READERS = 512
 
-_STATEMENT_END, _NO_FOREIGN_KEY_CHECKS = 0x1, 0x2
+_NO_FOREIGN_KEY_CHECKS, _CASCADES_LOGGED = 0x02, 0x10
 DUMMY_TABLE_ID = 0xFFFFFF  # of an event without rows that only ends a statement
 _INTEGER_CODES = {1: "bB", 2: "hH", 4: "iI", 8: "qQ"}
 
@@ -79,7 +79,7 @@ class RowPlan:
             except UnicodeDecodeError as failure:
                 label = f"column {self.table.columns[at].name} of {self.table.name}"
                 return CorruptedLog(f"{label} holds bytes that are no text in its character set: {failure.reason}")
-            except (CorruptedLog, ValueError, OverflowError, IndexError, struct.error) as failure:
+            except (CorruptedLog, ValueError, ArithmeticError, IndexError, struct.error) as failure:
                 return CorruptedLog(f"column {self.table.columns[at].name} of {self.table.name}: {failure}")
         return CorruptedLog(f"a row of {self.table.name} does not fit its table map: {error}")
 
@@ -109,7 +109,7 @@ class _Readers(dict[bytes, Reader]):
         nulls = data[pos : pos + self.null_size]
         try:
             return self[nulls](data, pos + self.null_size)
-        except (IndexError, struct.error, ValueError, OverflowError, CorruptedLog) as error:
+        except (IndexError, struct.error, ValueError, ArithmeticError, CorruptedLog) as error:
             if len(nulls) != self.null_size:
                 raise
             raise self.plan.explain(data, pos + self.null_size, self.columns, nulls, error) from error
@@ -268,6 +268,11 @@ class Rows(NamedTuple):
         """The session had foreign_key_checks off: no cascade followed from these rows."""
         return bool(self.flags & _NO_FOREIGN_KEY_CHECKS)
 
+    @property
+    def cascades_logged(self) -> bool:
+        """MySQL 9.6 and later: what cascades from these rows is in the log, as rows before them."""
+        return bool(self.flags & _CASCADES_LOGGED)
+
     def rows(self) -> list[Row]:
         """Of WRITE the new rows, of DELETE the old ones. Raises CorruptedLog, UnsupportedChange."""
         assert self.kind is not RowsKind.UPDATE
@@ -279,7 +284,7 @@ class Rows(NamedTuple):
                 at = pos + null_size
                 row, pos = readers[data[pos:at]](data, at)
                 found.append(row)
-        except (IndexError, struct.error, ValueError, OverflowError, CorruptedLog):
+        except (IndexError, struct.error, ValueError, ArithmeticError, CorruptedLog):
             readers.read(data, pos)  # raises with the column's name
             raise
         self._check_end(pos)

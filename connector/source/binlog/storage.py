@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 from connector.errors import UnsupportedChange
 from connector.source.binlog import values
 from connector.source.binlog.charsets import BINARY, charset_name, text_decoder
+from connector.source.binlog.json_text import json_text
 from connector.source.binlog.table_map import Column, TableMap
 from connector.source.binlog.table_map import ColumnType as C
 
@@ -77,7 +78,7 @@ def storage(column: Column, table: str) -> Storage:
 def converter(column: Column, table: TableMap) -> Convert | None:
     """What makes a value of the bytes; None: the bytes are the value.
 
-    Text becomes str, binary stays bytes; JSON and GEOMETRY stay as the server stores them. ENUM and SET become the
+    Text and JSON become str, binary stays bytes; GEOMETRY stays as the server stores it. ENUM and SET become the
     text of their members where the metadata has them, their number otherwise. Raises UnsupportedChange where the
     value could not be exact: no metadata, or a character set without an exact decoder.
     """
@@ -127,6 +128,7 @@ _PLAIN: dict[C, Convert] = {
     C.TIMESTAMP: values.old_timestamp,
     C.DATETIME: values.old_datetime,
     C.BIT: values.bits,
+    C.JSON: json_text,
 }
 
 
