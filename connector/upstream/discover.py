@@ -36,7 +36,8 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """event: `AFTER INSERT` and so on. body: the statement; SQLite: the whole CREATE TRIGGER."""
+    """event: `AFTER INSERT` and so on. body: the statement, empty where the account may not see it; SQLite: the whole
+    CREATE TRIGGER."""
 
     name: str
     event: str
@@ -287,7 +288,7 @@ def mysql_shape(connection: pymysql.Connection[Any], database: str, table: str, 
         extra=extra,
         cascades=cascades,
         unique=tuple(tuple(names) for names in indexes.values()),
-        triggers=tuple(Trigger(name, f"{time} {event}", _str(body)) for name, time, event, body in triggers),
+        triggers=tuple(Trigger(name, f"{time} {event}", _str(body or "")) for name, time, event, body in triggers),
         engine=found[0][0],
         dataset_table_exists=bool(dataset_columns),
         dataset_columns=dataset_columns,

@@ -156,7 +156,7 @@ def _mysql(settings: Settings) -> list[Finding]:
             for table in source.tables:
                 shape = mysql_shape(connection, database, table, source.mapping)
                 found += table_findings(shape, source.mapping, "mysql")
-                if shape.triggers and not any(logs(t.body, source.mapping) for t in shape.triggers):
+                if shape.triggers and not any(not t.body or logs(t.body, source.mapping) for t in shape.triggers):
                     what = f"no trigger of {table} writes to {source.mapping.log_table}"
                     why = "deletions carry no change number of their own; their place in the log orders them"
                     found.append(Finding("no_triggers", Severity.INFO, what, why, _INSTALL))
