@@ -1,7 +1,7 @@
 """Rows events: which part of their bytes is which row, and the plan that decodes a table's rows.
 
 A plan is prepared once per table map. For each pattern of NULLs that occurs it compiles a function with every offset
-worked out beforehand, which slices the wanted columns out and steps over the others: that is where the speed comes
+worked out beforehand, which cuts the wanted columns out and steps over the others: that is where the speed comes
 from. Generated code consists of numbers and names made here; nothing a server sent ever becomes code.
 """
 
@@ -125,7 +125,7 @@ def _compile(
 ) -> Reader:
     """Code for row images that hold `columns`, of which those flagged in `nulls` are NULL.
 
-    Runs of columns of fixed size become one struct; a column of variable size costs its length, and a slice if wanted.
+    Runs of columns of fixed size become one struct; a column of variable size costs its length, and a copy if wanted.
     """
     null_bits = int.from_bytes(nulls, "little")
     names: dict[str, object] = {}
