@@ -20,6 +20,11 @@ def encode_name(name: str) -> str:
     )
 
 
+def decode_name(encoded: str) -> str:
+    """The name that `encode_name` was given."""
+    return re.sub(r"_x([0-9a-f]+)_", lambda found: chr(int(found[1], 16)), encoded)
+
+
 @dataclass(frozen=True, slots=True)
 class TableTopics:
     """Topics of one shadow table. Both have the same number of partitions, and a dataset has the same in both."""
@@ -34,6 +39,14 @@ def table_topics(prefix: str, db: str, table: str) -> TableTopics:
     if len(data) + len(".tombstones") > 249:
         raise ConfigurationError(f"the topic name for table {db}.{table} is longer than Kafka's 249 characters")
     return TableTopics(data, f"{data}.tombstones")
+
+
+def table_of_topic(prefix: str, topic: str) -> tuple[str, str] | None:
+    """(database, table) of a data topic with that prefix; None for every other topic. The inverse of `table_topics`."""
+    parts = topic.split(".")
+    if len(parts) != 3 or parts[0] != prefix:
+        return None
+    return decode_name(parts[1]), decode_name(parts[2])
 
 
 def positions_topic(prefix: str) -> str:
