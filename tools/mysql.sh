@@ -15,7 +15,8 @@ PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 major_of() { "$@" --version 2>/dev/null | sed -n '/MariaDB/d; s/.* Ver \([0-9]*\)\..*/\1/p'; }
 version_of() { "$@" --version | sed -n 's/.* Ver \([0-9.]*\).*/\1/p'; }
 
-if own=$(command -v mysqld) && [ "$(major_of "$own")" -ge 9 ] 2>/dev/null; then
+# With the argument `tree` it is made even beside a server of this machine: an image is made of it.
+if [ "${1:-}" != tree ] && own=$(command -v mysqld) && [ "$(major_of "$own")" -ge 9 ] 2>/dev/null; then
     say "MySQL: using $own"
     exit 0
 fi

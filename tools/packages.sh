@@ -4,6 +4,7 @@
 # only the program, without a service, and should a dependency bring one, policy-rc.d keeps it from starting.
 set -euo pipefail
 . "$(dirname "$0")/cache.sh"
+. "$(dirname "$0")/apt.sh"
 
 # Debian keeps servers in sbin, which an ordinary user's PATH may lack.
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
@@ -41,14 +42,4 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
 fi
 
 say "system packages: installing ${missing[*]} (up to two minutes)"
-policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ]; then
-    trap 'rm -f "$policy"' EXIT
-    printf '#!/bin/sh\nexit 101\n' >"$policy"
-    chmod 755 "$policy"
-fi
-export DEBIAN_FRONTEND=noninteractive
-# A run that was interrupted while unpacking leaves dpkg half-way; this finishes it, and is nothing otherwise.
-dpkg --configure -a
-apt-get -o Acquire::Retries=3 update -q
-apt-get -o Acquire::Retries=3 install -q -y --no-install-recommends "${missing[@]}"
+apt_install "${missing[@]}"
