@@ -17,6 +17,7 @@ import yaml
 
 COMMAND = [str(Path(sys.executable).with_name("vecsync"))]
 END_S = 120.0
+STARTING_S = 3.0  # until a process has surely taken over its signals
 
 
 def write_config(path: Path, sections: Mapping[str, Any]) -> Path:
@@ -47,8 +48,10 @@ class Service:
         self.arguments, self.config, self.env, self.log = arguments, config, dict(env), log
         self.process: subprocess.Popen[bytes] | None = None
         self.kills = 0
+        self.started = 0.0
 
     def start(self) -> None:
+        self.started = time.monotonic()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*COMMAND, "--config", str(self.config), *self.arguments],
@@ -71,6 +74,7 @@ class Service:
         """As an operator would: SIGTERM, and it has to end in order."""
         if self.process is None or self.process.poll() is not None:
             return
+        time.sleep(max(0.0, self.started + STARTING_S - time.monotonic()))  # before, Python ends it, and not in order
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(END_S)
         assert code == 0, f"vecsync {' '.join(self.arguments)} ended with {code} after SIGTERM:\n{self.tail()}"
