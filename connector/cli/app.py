@@ -17,7 +17,14 @@ from connector.cli.options import Invocation, example
 from connector.cli.output import print_line
 
 
+_ORDER = ("demo", "config", "source", "docs", "ingest", "topics", "capture", "replica")
+"""As a document travels."""
+
+
 class _Root(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=_ORDER.index)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)

@@ -85,4 +85,7 @@ def tail_(
                 print_json_line(as_json(read, vectors=vectors))
             else:
                 # Cut to the width of a terminal; whole where a program reads it.
-                console.print(line(read), soft_wrap=not console.is_terminal)
+                if console.is_terminal:
+                    console.print(line(read), no_wrap=True, overflow="ellipsis")
+                else:
+                    console.print(line(read), soft_wrap=True)

@@ -79,9 +79,9 @@ def test_the_way_from_files_to_events(run: Run) -> None:
     assert "'nope'" in run("docs", "archive", "-d", "pets", "--id", "a.md#0", "--id", "nope", code=2).stderr
     assert json.loads(run("capture", "status", "--json").stdout)["behind"] >= 2
     run("capture", "run", "--until-current")
-    (event,) = _events(run, "--dataset", "pets", "--id", "a.md#0")[1:]
+    event = _events(run, "--dataset", "pets", "--id", "a.md#0")[-1]
     assert event["value"]["after"]["archived"] is True
-    (with_vector,) = _events(run, "--dataset", "pets", "--id", "b.txt#0", "--vectors")
+    with_vector, *_ = _events(run, "--dataset", "pets", "--id", "b.txt#0", "--vectors")
     assert len(with_vector["value"]["after"]["embedding"]) == rows["b.txt#0"]["dims"]
 
     assert "4 topics" in run("topics", "list").stdout
