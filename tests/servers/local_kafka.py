@@ -92,7 +92,15 @@ def _node(directory: Path, properties: Options, port: int, nodes: int, cluster_i
     program = [java(), "-Xmx512m", "-cp", kafka_classpath()]
     run_to_end(
         "formatting Kafka's storage",
-        [*program, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(file)],
+        [
+            *program,
+            "-XX:TieredStopAtLevel=1",
+            "kafka.tools.StorageTool",
+            "format",
+            f"--cluster-id={cluster_id}",
+            "-c",
+            str(file),
+        ],
         directory,
     )
     logging_options = [
