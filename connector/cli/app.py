@@ -16,7 +16,6 @@ from connector.cli.ingest import ingest
 from connector.cli.options import Invocation, example
 from connector.cli.output import print_line
 
-
 _ORDER = ("demo", "config", "source", "docs", "ingest", "topics", "capture", "replica")
 """As a document travels."""
 
