@@ -172,10 +172,10 @@ def _open(source: Source, broker: Broker, settings: Settings, stop: Event) -> _L
 
 
 def describe(position: SourcePosition) -> str:
-    """For people: GTIDs where there are some, file and position, or the number of datasets read."""
+    """For people: GTIDs where there are some, file and position, or the entry of a trigger log."""
     if position.file:
         return f"{position.file}:{position.position}" + (f" {position.gtid_set}" if position.gtid_set else "")
-    return f"{len(position.cursors)} datasets, dataset log {position.dataset_log_seq}"
+    return f"entry {position.dataset_log_seq} of the change log"
 
 
 class _Session:

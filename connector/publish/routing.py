@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from connector.errors import UnsupportedChange
@@ -46,7 +46,8 @@ class Router:
     def __init__(self, tables: Mapping[tuple[str, str], TableTopics], partitions: int) -> None:
         self._tables = tables
         self._partitions = partitions
-        self._lanes: dict[tuple[TableTopics, str], tuple[Lane, Lane]] = {}
+        self._lanes: dict[tuple[str, str], tuple[Lane, Lane]] = {}
+        self._encoder = DocEncoder()
 
     def lanes(self) -> list[Lane]:
         return [
@@ -57,49 +58,57 @@ class Router:
         ]
 
     def _of(self, topics: TableTopics, dataset_id: str) -> tuple[Lane, Lane]:
-        lanes = self._lanes.get((topics, dataset_id))
+        lanes = self._lanes.get((topics.data, dataset_id))
         if lanes is None:
             partition = partition_of(dataset_id, self._partitions)
             lanes = (Lane(topics.data, partition), Lane(topics.tombstones, partition))
             if len(self._lanes) >= 100_000:  # a bound on memory, not on datasets
                 self._lanes.clear()
-            self._lanes[topics, dataset_id] = lanes
+            self._lanes[topics.data, dataset_id] = lanes
         return lanes
 
-    def route(self, change: Change) -> Iterator[Outgoing]:
+    def route(self, change: Change) -> Sequence[Outgoing]:
         """The records of a change, in the order they are sent. Raises UnsupportedChange for an unknown table."""
-        key, order = encode_key(change.key), change.order
-        if type(change) is DatasetChange:
-            for (db, _), topics in self._tables.items():
-                if db == change.source.db:
-                    yield Outgoing(self._of(topics, change.key.dataset_id)[0], key, order, change, None)
-            return
-        topics_of_table = self._tables.get((change.source.db, change.source.table))
-        if topics_of_table is None:
-            raise UnsupportedChange(f"a change of {change.source.db}.{change.source.table}, which is not followed")
         if type(change) is DocChange:
-            data, tombstones = self._of(topics_of_table, change.key.dataset_id)
-            yield Outgoing(data, key, order, change, None)
-            if change.op is Op.DELETE:
-                reason = TombstoneReason.MOVED if change.moved else TombstoneReason.DELETE
-                tombstone = Tombstone(
-                    change.key.dataset_id, change.key.id, order, change.scn, reason, change.source.ts_us
-                )
-                yield Outgoing(tombstones, key, order, None, encode_tombstone(tombstone))
-            return
-        assert type(change) is Floor
-        dataset_id = change.key.dataset_id
-        tombstone = Tombstone(dataset_id, None, order, 0, _FLOOR_TOMBSTONES[change.reason], change.source.ts_us)
-        value = encode_tombstone(tombstone)
-        if dataset_id is None:
-            pairs = [
-                (Lane(topics_of_table.data, p), Lane(topics_of_table.tombstones, p)) for p in range(self._partitions)
+            key, order = self._encoder.key(change.key), change.order
+            data, tombstones = self._of(self._topics(change), change.key.dataset_id)
+            if change.op is not Op.DELETE:
+                return (Outgoing(data, key, order, change, None),)
+            reason = TombstoneReason.MOVED if change.moved else TombstoneReason.DELETE
+            gone = Tombstone(change.key.dataset_id, change.key.id, order, change.scn, reason, change.source.ts_us)
+            return (
+                Outgoing(data, key, order, change, None),
+                Outgoing(tombstones, key, order, None, encode_tombstone(gone)),
+            )
+        if type(change) is DatasetChange:
+            key = encode_key(change.key)
+            return [
+                Outgoing(self._of(topics, change.key.dataset_id)[0], key, change.order, change, None)
+                for (db, _), topics in self._tables.items()
+                if db == change.source.db
             ]
+        assert type(change) is Floor
+        return self._floor(change)
+
+    def _topics(self, change: DocChange | Floor) -> TableTopics:
+        topics = self._tables.get((change.source.db, change.source.table))
+        if topics is None:
+            raise UnsupportedChange(f"a change of {change.source.db}.{change.source.table}, which is not followed")
+        return topics
+
+    def _floor(self, floor: Floor) -> Sequence[Outgoing]:
+        topics, dataset_id = self._topics(floor), floor.key.dataset_id
+        tombstone = Tombstone(dataset_id, None, floor.order, 0, _FLOOR_TOMBSTONES[floor.reason], floor.source.ts_us)
+        key, value = encode_key(floor.key), encode_tombstone(tombstone)
+        if dataset_id is None:
+            pairs = [(Lane(topics.data, p), Lane(topics.tombstones, p)) for p in range(self._partitions)]
         else:
-            pairs = [self._of(topics_of_table, dataset_id)]
+            pairs = [self._of(topics, dataset_id)]
+        found = []
         for data, tombstones in pairs:
-            yield Outgoing(data, key, order, change, None)
-            yield Outgoing(tombstones, key, order, None, value)
+            found.append(Outgoing(data, key, floor.order, floor, None))
+            found.append(Outgoing(tombstones, key, floor.order, None, value))
+        return found
 
 
 def value_of(outgoing: Outgoing, encoder: DocEncoder, transaction: TransactionInfo, ts_us: int) -> bytes:

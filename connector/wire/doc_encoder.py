@@ -1,4 +1,4 @@
-"""The same bytes as `encode_value` for changes of documents, made several times as fast.
+"""The same bytes as `encode_value` and `encode_key` for changes of documents, made several times as fast.
 
 fastavro is the definition; a property test holds this to it, byte for byte. It is faster because it knows the schema,
 and because most of an event repeats from row to row: dataset, transaction, origin and commit position are encoded once
@@ -8,7 +8,7 @@ and kept until they change. One encoder serves one thread.
 from __future__ import annotations
 
 from connector import __version__
-from connector.model import CommitOrder, DocChange, SourceInfo
+from connector.model import CommitOrder, DocChange, DocKey, SourceInfo
 from connector.wire.events import DOC_HEAD, OPS_IN_ORDER, TransactionInfo
 
 _SMALL = 1 << 14
@@ -52,6 +52,10 @@ class DocEncoder:
         self._transaction_bytes = b""
         self._ts_us: int | None = None
         self._ts_bytes = b""
+
+    def key(self, key: DocKey) -> bytes:
+        """What `encode_key` gives."""
+        return b"\x00" + self._kept(key.dataset_id) + _counted(key.id.encode())
 
     def __call__(self, change: DocChange, transaction: TransactionInfo, ts_us: int) -> bytes:
         key, scn, after, unpublished = change.key, change.scn, change.after, change.unpublished

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.model import CommitOrder, DocChange, DocKey, Document, Op, SourceInfo
-from connector.wire import DocEncoder, TransactionInfo, encode_value
+from connector.wire import DocEncoder, TransactionInfo, encode_key, encode_value
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 longs = st.one_of(st.integers(0, 300), st.integers(-(2**63), 2**63 - 1))
@@ -51,3 +51,4 @@ def test_the_same_bytes_as_fastavro(events: list[tuple[DocChange, TransactionInf
     encode = DocEncoder()
     for change, transaction, ts_us in [*events, *events]:
         assert encode(change, transaction, ts_us) == encode_value(change, transaction, ts_us)
+        assert encode.key(change.key) == encode_key(change.key)
