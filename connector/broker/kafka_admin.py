@@ -12,20 +12,21 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 from connector.broker import TopicInfo, TopicSpec
 from connector.broker.kafka_errors import UNKNOWN_TOPIC, kafka_error, meaning
 from connector.broker.kafka_log import log
-from connector.errors import AuthenticationFailed, Unreachable, VecsyncError
+from connector.errors import AuthenticationFailed, ForeignLog, Unreachable, VecsyncError
 from connector.model import Lane
 
 _kafka: Any = admin  # its type stubs leave half of it out
 
-_REQUEST_S = 15.0
 _LEADERS_S = 30.0
+_STEP_S = 1.0  # between two looks at what the client has to say while an answer is awaited
 
 
 class KafkaAdmin:
-    """Fulfils `connector.broker.Admin`. options: as librdkafka takes them."""
+    """Fulfils `connector.broker.Admin`. options: as librdkafka takes them. request_s: how long to wait for answers."""
 
-    def __init__(self, options: Mapping[str, str]) -> None:
-        self._last_error: KafkaError | None = None
+    def __init__(self, options: Mapping[str, str], request_s: float = 15.0) -> None:
+        self._request_s = request_s
+        self._refusal: AuthenticationFailed | None = None
         try:
             self._client = _kafka.AdminClient({**options, "error_cb": self._on_error}, logger=log)
         except KafkaException as error:
@@ -44,7 +45,7 @@ class KafkaAdmin:
             for spec in topics
         ]
         made: list[str] = []
-        for name, future in self._client.create_topics(wanted, request_timeout=_REQUEST_S).items():
+        for name, future in self._client.create_topics(wanted, request_timeout=self._request_s).items():
             try:
                 self._result(future, f"creating topic {name}")
             except _Known as known:
@@ -78,7 +79,7 @@ class KafkaAdmin:
         if not names:
             return {}
         for name, future in self._client.describe_topics(
-            TopicCollection(list(names)), request_timeout=_REQUEST_S
+            TopicCollection(list(names)), request_timeout=self._request_s
         ).items():
             try:
                 shapes[name] = self._result(future, f"describing topic {name}")
@@ -97,7 +98,7 @@ class KafkaAdmin:
         if not names:
             return configs
         resources = [_kafka.ConfigResource(_kafka.ConfigResource.Type.TOPIC, name) for name in names]
-        for resource, future in self._client.describe_configs(resources, request_timeout=_REQUEST_S).items():
+        for resource, future in self._client.describe_configs(resources, request_timeout=self._request_s).items():
             try:
                 entries = self._result(future, f"reading the settings of topic {resource.name}")
             except _Known as known:
@@ -128,45 +129,60 @@ class KafkaAdmin:
             return {}
         wanted = {TopicPartition(lane.topic, lane.partition): spec for lane in lanes}
         offsets: dict[Lane, int] = {}
-        for place, future in self._client.list_offsets(wanted, request_timeout=_REQUEST_S).items():
+        for place, future in self._client.list_offsets(wanted, request_timeout=self._request_s).items():
             try:
                 result = self._result(future, f"asking for offsets of {place.topic}[{place.partition}]")
             except _Known as known:
+                if known.error.code() == KafkaError._NOENT:  # no leader: there may be no such partition
+                    self._check_exists(place.topic, place.partition)
                 raise known.meaning from known.cause
             offsets[Lane(place.topic, place.partition)] = result.offset
         return offsets
+
+    def _check_exists(self, topic: str, partition: int) -> None:
+        known = self._metadata().topics.get(topic)
+        if known is None or partition not in known.partitions:
+            raise ForeignLog(f"the brokers have no topic {topic} with a partition {partition}")
 
     def close(self) -> None:
         del self._client
 
     def _metadata(self) -> Any:
-        try:
-            return self._client.list_topics(timeout=_REQUEST_S)
-        except KafkaException as error:
-            raise self._meaning(kafka_error(error), "asking for the cluster's topics") from error
+        deadline = time.monotonic() + self._request_s
+        while True:
+            try:
+                return self._client.list_topics(timeout=_STEP_S)
+            except KafkaException as error:
+                self._raise_refusal()
+                if time.monotonic() > deadline:
+                    raise meaning(kafka_error(error), "asking for the cluster's topics") from error
 
     def _result(self, future: Future[Any], doing: str) -> Any:
         """Raises _Known for what the broker said, Unreachable when it said nothing in time."""
-        try:
-            return future.result(_REQUEST_S + 5)
-        except KafkaException as error:
-            inner = kafka_error(error)
-            raise _Known(inner, self._meaning(inner, doing), error) from error
-        except TimeoutError as error:
-            raise Unreachable(f"{doing}: no answer in {_REQUEST_S:.0f} s") from error
+        deadline = time.monotonic() + self._request_s + 5
+        while True:
+            try:
+                return future.result(_STEP_S)
+            except KafkaException as error:
+                self._raise_refusal()
+                inner = kafka_error(error)
+                raise _Known(inner, meaning(inner, doing), error) from error
+            except TimeoutError as error:
+                self._raise_refusal()
+                if time.monotonic() > deadline:
+                    raise Unreachable(f"{doing}: no answer in {self._request_s:g} s") from error
 
-    def _meaning(self, error: KafkaError, doing: str) -> VecsyncError:
-        """A refused account shows as silence; what the client said about the connection tells the two apart."""
+    def _raise_refusal(self) -> None:
+        """A refused account shows as silence: what the client says about the connection tells."""
         self._client.poll(0)
-        said = meaning(error, doing)
-        if type(said) is Unreachable and self._last_error is not None:
-            return meaning(self._last_error, doing)
-        return said
+        if self._refusal is not None:
+            raise self._refusal
 
     def _on_error(self, error: KafkaError) -> None:
         log.debug("client error", extra={"error": error.str()})
-        if self._last_error is None or error.code() == KafkaError._AUTHENTICATION:
-            self._last_error = error
+        said = meaning(error, "connecting to Kafka")
+        if isinstance(said, AuthenticationFailed):
+            self._refusal = said
 
 
 class _Known(Exception):

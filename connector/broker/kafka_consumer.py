@@ -5,29 +5,32 @@ It must never go to another offset by itself, and never leave out a record that 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from connector.broker import Record
-from connector.broker.kafka_errors import kafka_error, meaning
+from connector.broker.kafka_errors import UNKNOWN_TOPIC, kafka_error, meaning
 from connector.broker.kafka_log import log
 from connector.errors import AuthenticationFailed, ForeignLog, VecsyncError
 from connector.model import Lane
 
-_PROBE_S = 5.0
-_METADATA_S = 15.0
+_STEP_S = 1.0
 
 
 class KafkaConsumer:
-    """Fulfils `connector.broker.Consumer`. options: as librdkafka takes them."""
+    """Fulfils `connector.broker.Consumer`. options: as librdkafka takes them. request_s: patience with answers."""
 
-    def __init__(self, options: Mapping[str, str]) -> None:
+    def __init__(self, options: Mapping[str, str], request_s: float = 15.0) -> None:
+        self._request_s = request_s
         self._positions: dict[Lane, int] = {}
         self._lanes: dict[str, dict[int, Lane]] = {}
         self._held: VecsyncError | None = None  # raised once the records read before it have been handed out
-        self._suspect = False  # the client has lost every broker; it may have found one again since
+        self._lost = False  # the client has lost every broker; it may have found one again since
+        self._doubted = False  # the client has said that a topic is not there
+        self._ahead: list[Any] = []  # messages that came while only the client's errors were asked for
         self._closed = False
         try:
             self._consumer: Any = Consumer(
@@ -56,35 +59,44 @@ class KafkaConsumer:
             self._lanes.setdefault(lane.topic, {})[lane.partition] = lane
 
     def _check_lanes(self, offsets: Mapping[Lane, int]) -> None:
-        """The client itself takes half a minute to say that there is no such topic."""
-        partitions: dict[str, int] = {}
+        """The client itself does not say that there is no such partition, or only after half a minute."""
         for topic in {lane.topic for lane in offsets}:
-            try:
-                known = self._consumer.list_topics(topic, timeout=_METADATA_S).topics[topic]
-            except KafkaException as error:
-                raise self._meaning(kafka_error(error), f"asking for topic {topic}") from error
+            known = self._metadata(topic).topics[topic]
             if known.error is not None:
-                raise self._meaning(known.error, f"asking for topic {topic}")
-            partitions[topic] = len(known.partitions)
-        for lane in offsets:
-            if not 0 <= lane.partition < partitions[lane.topic]:
-                raise ForeignLog(
-                    f"topic {lane.topic} has {partitions[lane.topic]} partitions, and no partition {lane.partition}"
-                )
+                raise meaning(known.error, f"asking for topic {topic}")
+            for lane in offsets:
+                if lane.topic == topic and lane.partition not in known.partitions:
+                    raise ForeignLog(f"the brokers have no topic {topic} with a partition {lane.partition}")
+
+    def _metadata(self, topic: str) -> Any:
+        """Raises AuthenticationFailed as soon as the client says so, Unreachable when the time is up."""
+        deadline = time.monotonic() + self._request_s
+        while True:
+            try:
+                return self._consumer.list_topics(topic, timeout=_STEP_S)
+            except KafkaException as error:
+                message = self._consumer.poll(0)  # what the client has to say comes only this way
+                if message is not None:
+                    self._ahead.append(message)
+                if self._held is not None:
+                    self._raise_held()
+                if time.monotonic() > deadline:
+                    raise meaning(kafka_error(error), f"asking for topic {topic}") from error
 
     def consume(self, max_records: int, timeout_s: float) -> Sequence[Record]:
         self._raise_held()
+        messages, self._ahead = self._ahead, []
         # The client's consume() waits until it has all it was asked for: so wait for the first, and take what is there.
-        first = self._consumer.poll(timeout_s)
-        if first is None:
-            self._raise_held()
-            if self._suspect:
-                self._probe()
-            return ()
-        messages = [first]
-        if max_records > 1:
-            messages += self._consumer.consume(max_records - 1, 0)
-        self._suspect = False
+        if not messages:
+            first = self._consumer.poll(timeout_s)
+            if first is None:
+                self._raise_held()
+                self._make_sure()
+                return ()
+            messages.append(first)
+        if max_records > len(messages):
+            messages += self._consumer.consume(max_records - len(messages), 0)
+        self._lost = False
         records = self._records(messages)
         if not records:
             self._raise_held()
@@ -99,11 +111,11 @@ class KafkaConsumer:
             lane = lanes.get(topic, {}).get(partition)
             if lane is None:
                 if error is not None:
-                    self._hold(self._meaning(error, "reading"))
+                    self._hold(meaning(error, "reading"))
                 continue  # of an assignment that has been replaced
             if error is not None:
                 if error.code() != KafkaError._PARTITION_EOF:
-                    self._hold(self._meaning(error, f"reading {topic}[{partition}] at {positions[lane]}"))
+                    self._hold(meaning(error, f"reading {topic}[{partition}] at {positions[lane]}"))
                 elif offset > positions[lane]:
                     positions[lane] = offset
                 continue
@@ -134,7 +146,7 @@ class KafkaConsumer:
         try:
             self._consumer.commit(offsets=places, asynchronous=True)
         except KafkaException as error:
-            raise self._meaning(kafka_error(error), "publishing offsets") from error
+            raise meaning(kafka_error(error), "publishing offsets") from error
 
     def close(self) -> None:
         if not self._closed:
@@ -150,19 +162,11 @@ class KafkaConsumer:
         if held is not None:
             raise held
 
-    def _probe(self) -> None:
-        """Asks whether the cluster is back. Raises Unreachable when it is not."""
-        try:
-            self._consumer.list_topics(timeout=_PROBE_S)
-        except KafkaException as error:
-            raise self._meaning(kafka_error(error), "no broker answers") from error
-        self._suspect = False
-
-    def _meaning(self, error: KafkaError, doing: str) -> VecsyncError:
-        """A refused account shows as silence, unless the client has said why the connection ended."""
-        if isinstance(self._held, AuthenticationFailed):
-            return self._held
-        return meaning(error, doing)
+    def _make_sure(self) -> None:
+        """Nothing came: asks whether that is for want of brokers or topics. Raises Unreachable, ForeignLog."""
+        if self._lost or self._doubted:
+            self._check_lanes(self._positions)
+            self._lost = self._doubted = False
 
     def _on_error(self, error: KafkaError) -> None:
         log.debug("client error", extra={"error": error.str()})
@@ -170,7 +174,9 @@ class KafkaConsumer:
         if isinstance(said, AuthenticationFailed):
             self._hold(said)
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._suspect = True
+            self._lost = True
+        elif error.code() in UNKNOWN_TOPIC:
+            self._doubted = True
 
     def _on_commit(self, error: KafkaError | None, offsets: Any) -> None:  # noqa: ARG002 - as the client calls it
         if error is not None:

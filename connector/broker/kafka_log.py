@@ -9,10 +9,32 @@ import logging
 _INTENDED = ("enable.gapless.guarantee is experimental", "property and will be ignored by this")
 
 
-def _telling(record: logging.LogRecord) -> bool:
-    message = record.getMessage()
-    return not (message.startswith("CONFWARN") and any(part in message for part in _INTENDED))
+# A broker that refuses an account is asked again many times a second, and each time says the same.
+_REPEAT_S = 30.0
+_REMEMBERED = 100
+
+
+class _Telling(logging.Filter):
+    """Passes on what says something that was not intended, and not said a moment ago."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if message.startswith("CONFWARN") and any(part in message for part in _INTENDED):
+            return False
+        if not message.startswith("FAIL "):
+            return True
+        said = self._said.get(message)
+        if said is not None and record.created - said < _REPEAT_S:
+            return False
+        if len(self._said) >= _REMEMBERED:
+            self._said.clear()
+        self._said[message] = record.created
+        return True
 
 
 log = logging.getLogger("connector.broker.kafka")
-log.addFilter(_telling)
+log.addFilter(_Telling())

@@ -22,6 +22,7 @@ STALLED_S = 120.0
 """Records waiting this long without any acknowledgement: the brokers are not there."""
 
 _CLOSED = "it was closed"
+_CLOSE_S = 5.0
 
 
 class _Target(NamedTuple):
@@ -97,23 +98,31 @@ class KafkaProducer:
             return
 
     def poll(self, timeout_s: float) -> None:
-        self._producer.poll(timeout_s)
+        self._serve(timeout_s)
         if self._in_flight and time.monotonic() - self._progress > self._stalled_s:
             self._failed(f"nothing was acknowledged for {self._stalled_s:g} s. {self._last_error}")
         if self._failure is not None:
             self._refuse()
 
     def flush(self, timeout_s: float) -> None:
-        if self._failure is None:
-            self._producer.flush(timeout_s)
-            if self._in_flight:
+        # Not the client's flush(): a fatal error inside it leaves callbacks running with an exception pending.
+        deadline = time.monotonic() + timeout_s
+        while self._in_flight and self._failure is None:
+            left = deadline - time.monotonic()
+            if left < 0:
                 self._failed(f"{self._in_flight} records not acknowledged within {timeout_s:g} s. {self._last_error}")
+            else:
+                self._serve(min(left, 0.1))
         if self._failure is not None:
             self._refuse()
 
     def close(self) -> None:
         self._failed(_CLOSED)
         self._give_up()
+        deadline = time.monotonic() + _CLOSE_S
+        while self._in_flight and time.monotonic() < deadline:  # that each was given up is reported one by one
+            self._serve(0.05)
+        self._serve(0)
         self._producer.close()
 
     def _target(self, topic: str) -> _Target:
@@ -152,8 +161,14 @@ class KafkaProducer:
     def _on_error(self, error: KafkaError) -> None:
         log.debug("client error", extra={"error": error.str()})
         self._last_error = error.str()
-        if error.fatal():
-            self._failed(f"{error.str()} ({error.name()})")
+
+    def _serve(self, timeout_s: float) -> None:
+        """The client raises its fatal errors here, and goes on serving when called again."""
+        try:
+            self._producer.poll(timeout_s)
+        except KafkaException as error:
+            inner = kafka_error(error)
+            self._failed(f"{inner.str()} ({inner.name()})")
 
     def _failed(self, why: str) -> None:
         """The first reason counts: the others follow from it."""
@@ -170,7 +185,7 @@ class KafkaProducer:
         """What waits must not be written now. What is on its way may be: who comes next has to wait for it."""
         if self._in_flight:
             self._producer.purge()
-            self._producer.poll(0)
+            self._serve(0)
 
 
 def _shown(key: bytes | None) -> str:

@@ -1,0 +1,366 @@
+"""What only a Kafka cluster can do to the connector: refuse records, go away, compact, refuse an account."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer, admin
+from pydantic import SecretStr
+
+from connector.broker import Record
+from connector.broker.connect import open_broker
+from connector.broker.kafka import KafkaBroker
+from connector.broker.kafka_admin import KafkaAdmin
+from connector.broker.kafka_consumer import KafkaConsumer
+from connector.broker.kafka_log import log as client_log
+from connector.broker.kafka_options import common_options, consumer_options, producer_options
+from connector.broker.kafka_producer import KafkaProducer
+from connector.errors import (
+    AuthenticationFailed,
+    ConfigurationError,
+    DeliveryFailed,
+    ForeignLog,
+    UnpublishableRow,
+    Unreachable,
+)
+from connector.model import Lane
+from connector.settings import BrokerSettings, Settings
+from tests.conformance.broker_logs import MAX_BYTES, KafkaLog, make_topic, read, read_lanes, send_all
+from tests.servers.fix_kafka import StartKafka
+from tests.servers.model import KafkaServer
+from tests.servers.ports import claimed_ports
+
+
+@pytest.fixture
+def log(kafka_server: KafkaServer, topic_prefix: str) -> KafkaLog:
+    return KafkaLog(topic_prefix, kafka_server.bootstrap_servers)
+
+
+def _set(log: KafkaLog, topic: str, name: str, value: str) -> None:
+    kafka: Any = admin
+    entry = kafka.ConfigEntry(name, value, incremental_operation=kafka.AlterConfigOpType.SET)
+    resource = kafka.ConfigResource(kafka.ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+    client = log.admin
+    for future in client.incremental_alter_configs([resource]).values():
+        future.result(30)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 10_000])
+def test_nothing_lands_behind_a_record_that_the_broker_refuses(
+    log: KafkaLog, batch: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.options = {"batch.num.messages": batch}  # one behind the other in several requests, or all in one
+    lane = Lane(make_topic(log), 0)
+    other = Lane(make_topic(log, "other"), 0)
+    acknowledged: list[tuple[Lane, int]] = []
+    producer = log.broker.producer(lambda lane, offset: acknowledged.append((lane, offset)))
+    try:
+        producer.send(lane, b"first", b"v")  # the limit is known from here on
+        producer.send(other, b"first", b"v")
+        producer.flush(30)
+        _set(log, lane.topic, "max.message.bytes", "20000")
+        producer.send(lane, b"large", random.Random(1).randbytes(100_000))
+        for n in range(99):
+            producer.send(lane, str(n).encode(), b"behind")
+        with pytest.raises(DeliveryFailed, match=r"MSG_SIZE_TOO_LARGE|GAPLESS"):
+            producer.flush(30)
+        with pytest.raises(DeliveryFailed):
+            producer.send(other, b"k", b"v")
+        with pytest.raises(DeliveryFailed):
+            producer.poll(0)
+        with pytest.raises(DeliveryFailed):
+            producer.flush(1)
+    finally:
+        producer.close()
+    assert sorted(acknowledged) == [(lane, 0), (other, 0)]
+    assert "delivery failed" in caplog.messages
+    time.sleep(0.5)  # for what might still be on its way
+    client = log.broker.admin()
+    try:
+        assert client.end_offsets([lane, other]) == {lane: 1, other: 1}
+    finally:
+        client.close()
+
+
+def test_a_limit_that_was_lowered_is_known_to_the_next_producer(log: KafkaLog) -> None:
+    lane = Lane(make_topic(log), 0)
+    _set(log, lane.topic, "max.message.bytes", "20000")
+    log.options = {"batch.size": 20000}
+    producer = log.broker.producer(lambda lane, offset: None)
+    try:
+        with pytest.raises(UnpublishableRow, match="19872"):
+            producer.send(lane, b"k", bytes(20000))
+        producer.send(lane, b"k", b"v")
+        producer.flush(30)
+    finally:
+        producer.close()
+
+
+def test_a_topic_that_cannot_take_a_batch_is_refused(log: KafkaLog) -> None:
+    lane = Lane(make_topic(log), 0)
+    _set(log, lane.topic, "max.message.bytes", "20000")
+    producer = log.broker.producer(lambda lane, offset: None)
+    try:
+        with pytest.raises(ConfigurationError, match=r"takes 20000 bytes") as refused:
+            producer.send(lane, b"k", b"v")
+        assert "batch.size" in refused.value.hint
+    finally:
+        producer.close()
+
+
+def test_positions_pass_what_only_the_broker_sees(log: KafkaLog) -> None:
+    """The end of a transaction takes an offset, and no record comes for it."""
+    lane = Lane(make_topic(log), 0)
+    other: Any = Producer(
+        {"bootstrap.servers": log.bootstrap_servers, "transactional.id": f"{log.prefix}-tx"}, logger=client_log
+    )
+    other.init_transactions(30)
+    other.begin_transaction()
+    other.produce(lane.topic, b"v", b"k", 0)
+    other.commit_transaction(30)
+    consumer = log.broker.consumer("g")
+    try:
+        consumer.assign({lane: 0})
+        assert [r.offset for r in read(consumer, 1)] == [0]
+        deadline = time.monotonic() + 30
+        while consumer.positions()[lane] < 2 and time.monotonic() < deadline:
+            assert not consumer.consume(10, 0.1)
+        assert consumer.positions() == {lane: 2}
+    finally:
+        consumer.close()
+
+
+def test_compaction_leaves_gaps_that_are_read_over(start_kafka: StartKafka, topic_prefix: str) -> None:
+    server = start_kafka(options={"log.cleaner.backoff.ms": 100, "log.retention.check.interval.ms": 200})
+    log = KafkaLog(topic_prefix, server.bootstrap_servers)
+    config = {"cleanup.policy": "compact", "segment.ms": "200", "min.cleanable.dirty.ratio": "0.01"}
+    lane = Lane(make_topic(log, config=config), 0)
+    for value in range(5):
+        send_all(log, [(lane, key, str(value).encode()) for key in (b"a", b"b", b"c")])
+    deadline = time.monotonic() + 60
+    while True:
+        time.sleep(0.5)
+        acknowledged = send_all(log, [(lane, b"filler", b"")])  # the segment before it becomes cleanable
+        end = acknowledged[0][1] + 1
+        consumer = log.broker.consumer("g")
+        consumer.assign({lane: 0})
+        records: list[Record] = []
+        while consumer.positions()[lane] < end:
+            records += consumer.consume(100, 0.2)
+        consumer.close()
+        kept = [(r.key, r.value) for r in records if r.key != b"filler"]
+        if kept == [(b"a", b"4"), (b"b", b"4"), (b"c", b"4")]:
+            break
+        assert kept[-3:] == [(b"a", b"4"), (b"b", b"4"), (b"c", b"4")]
+        assert time.monotonic() < deadline
+    assert [r.offset for r in records][:3] == [12, 13, 14]
+
+
+def test_a_leader_epoch_comes_with_records_and_may_be_given_back(log: KafkaLog) -> None:
+    lane = Lane(make_topic(log), 0)
+    send_all(log, [(lane, b"k", b"v")] * 3)
+    consumer = log.broker.consumer("g")
+    try:
+        consumer.assign({lane: 0})
+        epoch = read(consumer, 3)[0].leader_epoch
+        assert epoch is not None
+        consumer.assign({lane: 2}, {lane: epoch})
+        assert [r.offset for r in read(consumer, 1)] == [2]
+    finally:
+        consumer.close()
+
+
+def test_brokers_that_never_answer() -> None:
+    with claimed_ports(1) as (port,):
+        settings = BrokerSettings(bootstrap_servers=f"127.0.0.1:{port}")
+        client = KafkaAdmin(common_options(settings), request_s=1.0)
+        with pytest.raises(Unreachable):
+            client.list("x")
+        with pytest.raises(Unreachable):
+            client.describe(["x"])
+        client.close()
+        consumer = KafkaConsumer(consumer_options(settings, "g", MAX_BYTES), request_s=1.0)
+        with pytest.raises(Unreachable):
+            consumer.assign({Lane("x", 0): 0})
+        consumer.close()
+
+
+def test_a_broker_that_goes_away_and_comes_back(start_kafka: StartKafka, topic_prefix: str) -> None:
+    server = start_kafka()
+    log = KafkaLog(topic_prefix, server.bootstrap_servers)
+    lane = Lane(make_topic(log), 0)
+    assert len(send_all(log, [(lane, b"k", b"before")])) == 1
+    consumer = log.broker.consumer("g")
+    patient, hasty = log.broker.producer(lambda lane, offset: None), log.broker.producer(lambda lane, offset: None)
+    try:
+        consumer.assign({lane: 0})
+        assert read(consumer, 1)[0].value == b"before"
+        for producer in (patient, hasty):
+            producer.send(lane, b"k", b"warm")
+            producer.flush(30)
+        read(consumer, 2)
+        server.kill()
+        hasty.send(lane, b"k", b"never")
+        with pytest.raises(DeliveryFailed, match="not acknowledged within 1 s"):
+            hasty.flush(1)
+        patient.send(lane, b"k", b"kept")
+        deadline = time.monotonic() + 60
+        with pytest.raises(Unreachable):  # noqa: PT012 - it takes the client a while to notice
+            while time.monotonic() < deadline:
+                assert not consumer.consume(10, 0.2)
+        server.start()
+        patient.flush(60)
+        assert [r.value for r in read(consumer, 1, 60)] == [b"kept"]
+    finally:
+        patient.close()
+        hasty.close()
+        consumer.close()
+    assert [r.value for r in read_lanes(log, {lane: 0}, 4)] == [b"before", b"warm", b"warm", b"kept"]
+
+
+def test_a_producer_whose_records_stand_still_gives_up(start_kafka: StartKafka, topic_prefix: str) -> None:
+    server = start_kafka()
+    log = KafkaLog(topic_prefix, server.bootstrap_servers)
+    lane = Lane(make_topic(log), 0)
+    settings = BrokerSettings(bootstrap_servers=server.bootstrap_servers)
+    producer = KafkaProducer(
+        producer_options(settings, MAX_BYTES), MAX_BYTES, lambda lane, offset: None, log.broker.admin, stalled_s=1.0
+    )
+    try:
+        producer.send(lane, b"k", b"v")
+        producer.flush(30)
+        server.nodes[0].pause()
+        time.sleep(1.1)  # waiting with nothing in flight is no failure
+        producer.poll(0)
+        producer.send(lane, b"k", b"v")
+        began = time.monotonic()
+        with pytest.raises(DeliveryFailed, match="nothing was acknowledged for 1 s"):  # noqa: PT012 - takes a while
+            while time.monotonic() - began < 30:
+                producer.poll(0.1)
+    finally:
+        began = time.monotonic()
+        producer.close()
+        assert time.monotonic() - began < 10
+        server.nodes[0].resume()
+
+
+def test_a_refused_account_is_named_as_such(
+    log: KafkaLog, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    topic = make_topic(log)
+    broker = KafkaBroker(
+        BrokerSettings(
+            bootstrap_servers=log.bootstrap_servers,
+            options={"security.protocol": "sasl_plaintext", "sasl.mechanism": "PLAIN", "sasl.username": "somebody"},
+            password=SecretStr("s3cret-word"),
+        ),
+        MAX_BYTES,
+    )
+    consumer = broker.consumer("g")
+    client = broker.admin()
+    try:
+        with pytest.raises(AuthenticationFailed):
+            consumer.assign({Lane(topic, 0): 0})
+        with pytest.raises(AuthenticationFailed):
+            client.list("x")
+        with pytest.raises(AuthenticationFailed):
+            client.end_offsets([Lane(topic, 0)])
+    finally:
+        consumer.close()
+        client.close()
+    printed = capfd.readouterr()
+    assert printed.err == ""
+    assert "s3cret-word" not in caplog.text
+    assert "s3cret-word" not in repr(broker.__dict__)
+    assert any(r.name == "connector.broker.kafka" for r in caplog.records)
+
+
+def test_the_client_prints_nothing_and_says_nothing_about_what_is_intended(
+    log: KafkaLog, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    log.options = {"linger.ms": 0, "fetch.wait.max.ms": 100}
+    lane = Lane(make_topic(log), 0)
+    send_all(log, [(lane, b"k", b"v")])
+    assert read_lanes(log, {lane: 0}, 1)
+    assert capfd.readouterr().err == ""
+    assert "CONFWARN" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("enable.idempotence", False),
+        ("enable.idempotence", "FALSE"),
+        ("acks", 1),
+        ("request.required.acks", "0"),
+        ("enable.gapless.guarantee", "false"),
+        ("message.timeout.ms", 30000),
+        ("delivery.timeout.ms", 30000),
+        ("queuing.strategy", "lifo"),
+        ("delivery.report.only.error", True),
+        ("enable.auto.commit", True),
+        ("enable.partition.eof", False),
+        ("auto.offset.reset", "earliest"),
+        ("check.crcs", False),
+        ("transactional.id", "x"),
+        ("group.id", "g"),
+        ("bootstrap.servers", "elsewhere:9092"),
+        ("metadata.broker.list", "elsewhere:9092"),
+        ("sasl.password", "x"),
+        ("message.max.bytes", 10),
+        ("test.mock.num.brokers", 3),
+    ],
+)
+def test_options_that_a_guarantee_needs_cannot_be_changed(name: str, value: str | int | bool) -> None:
+    settings = Settings(broker=BrokerSettings(options={name: value}))
+    with pytest.raises(ConfigurationError, match=name.replace(".", r"\.")):
+        open_broker(settings)
+
+
+def test_options_pass_through() -> None:
+    settings = BrokerSettings(
+        options={
+            "linger.ms": 7,
+            "enable.idempotence": True,
+            "acks": "all",
+            "fetch.wait.max.ms": 9,
+            "ssl.ca.location": "x",
+        },
+        password=SecretStr("p"),
+    )
+    producer, consumer = producer_options(settings, MAX_BYTES), consumer_options(settings, "g", MAX_BYTES)
+    assert (producer["linger.ms"], producer["enable.idempotence"], producer["acks"]) == ("7", "true", "all")
+    assert (consumer["fetch.wait.max.ms"], consumer["group.id"], consumer["sasl.password"]) == ("9", "g", "p")
+
+
+def test_an_option_that_the_client_does_not_know(log: KafkaLog) -> None:
+    log.options = {"linger.months": 1}
+    for make in (
+        lambda: log.broker.producer(lambda lane, offset: None),
+        lambda: log.broker.consumer("g"),
+        log.broker.admin,
+    ):
+        with pytest.raises(ConfigurationError, match=r"linger\.months"):
+            make()
+
+
+def test_a_topic_deleted_while_it_is_read(log: KafkaLog) -> None:
+    lane = Lane(make_topic(log), 0)
+    send_all(log, [(lane, b"k", b"v")] * 3)
+    consumer = log.broker.consumer("g")
+    try:
+        consumer.assign({lane: 0})
+        read(consumer, 3)
+        log.delete(lane.topic)
+        deadline = time.monotonic() + 90
+        with pytest.raises(ForeignLog, match=lane.topic):  # noqa: PT012 - it takes the client a while to notice
+            while time.monotonic() < deadline:
+                assert not consumer.consume(10, 0.2)
+    finally:
+        consumer.close()
