@@ -35,3 +35,4 @@ bench: setup ## measure; prints the figures
 locks: ## lock the newest packages that pyproject.toml allows (needs uv)
 	$(compile) --upgrade pyproject.toml --output-file requirements/runtime.txt
 	$(compile) --upgrade --group dev pyproject.toml --output-file requirements/dev.txt
+	echo hatchling | $(subst --extra wordllama,,$(compile)) --constraint requirements/dev.txt --output-file requirements/build.txt -

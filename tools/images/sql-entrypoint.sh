@@ -4,8 +4,8 @@
 # their directories, /docker-entrypoint-initdb.d (*.sql, *.sh) and /var/lib/mysql. A container may run as any user.
 set -euo pipefail
 
-server=mysqld client=mysql admin=mysqladmin
-if command -v mariadbd >/dev/null; then server=mariadbd client=mariadb admin=mariadb-admin; fi
+server=mysqld client=mysql
+if command -v mariadbd >/dev/null; then server=mariadbd client=mariadb; fi
 [ "${1:-}" = mysqld ] && set -- "$server" "${@:2}"
 [[ "${1:-}" == -* ]] && set -- "$server" "$@"
 [ $# -gt 0 ] || set -- "$server"
@@ -43,13 +43,15 @@ if [ ! -d "$data/mysql" ]; then
     # Reachable by its socket alone, so that nobody takes it for the server that is to come.
     "$@" --skip-networking &
     pid=$!
-    until "$admin" --user=root ping >/dev/null 2>&1; do
+    until "$client" --user=root --execute 'SELECT 1' >/dev/null 2>&1; do
         kill -0 "$pid" 2>/dev/null || { echo "error: the server ended while it was set up" >&2; exit 1; }
         sleep 0.1
     done
     host=$(quoted "$(value ROOT_HOST %)")
     {
         echo "SET @@SESSION.SQL_LOG_BIN = 0;"
+        # MariaDB makes these, without a password; they would go before root@%.
+        echo "DROP USER IF EXISTS 'root'@'127.0.0.1', 'root'@'::1', 'root'@'$(hostname)';"
         echo "CREATE USER IF NOT EXISTS 'root'@'$host' IDENTIFIED BY '$(quoted "$root")';"
         echo "GRANT ALL ON *.* TO 'root'@'$host' WITH GRANT OPTION;"
         [ -z "$database" ] || echo "CREATE DATABASE IF NOT EXISTS \`$database\`;"
@@ -66,7 +68,7 @@ if [ ! -d "$data/mysql" ]; then
             *.sh) echo "running $file"; if [ -x "$file" ]; then "$file"; else . "$file"; fi ;;
         esac
     done
-    "$admin" --user=root shutdown
+    "$client" --user=root --execute SHUTDOWN
     wait "$pid"
     unset MYSQL_PWD
 fi
