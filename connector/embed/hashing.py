@@ -1,4 +1,4 @@
-"""Vectors by signed feature hashing of words, pairs of words and pieces of words: no model, any language.
+"""Vectors by signed feature hashing of words and of pieces of words: no model, no dependency, any language.
 
 Similar wording gives similar vectors; meaning is not understood. Deterministic for ever: a change of anything here that
 changes a vector must change MODEL as well, because rows carry that name.
@@ -15,7 +15,6 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import pairwise
 from math import log, sqrt
 from zlib import crc32
 
@@ -23,8 +22,7 @@ DIMS = 256
 MODEL = f"hashing-{DIMS}-v1"
 
 _WORD = re.compile(r"[^\W_]+")
-_PAIR_WEIGHT = 0.5
-_PIECE_WEIGHT = 0.7
+_PIECE_WEIGHT = 1.2
 _PIECE = 4  # characters: short enough to meet other forms of a word, long enough to say something
 _WHOLE_WEIGHT_FROM = 7  # letters; shorter words are the frequent ones, in most languages, and count less
 
@@ -46,9 +44,6 @@ def _vector(text: str) -> bytes:
         often = 1 + log(count)
         for index, weight in _word_features(word):
             sums[index] += weight * often
-    for (first, second), count in Counter(pairwise(words)).items():
-        index, sign = _place(f"{first} {second}")
-        sums[index] += sign * _PAIR_WEIGHT * _weight(first) * _weight(second) * (1 + log(count))
     return _unit(sums)
 
 

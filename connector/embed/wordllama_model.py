@@ -32,7 +32,9 @@ class WordLlamaEmbedder:
             return []
         import numpy as np
 
-        vectors = self._model.embed(list(texts), norm=False, batch_size=_BATCH).astype("<f4")
+        # Line breaks and indentation are tokens to the model, and would be averaged with the words.
+        lines = [" ".join(text.split()) for text in texts]
+        vectors = self._model.embed(lines, norm=False, batch_size=_BATCH).astype("<f4")
         lengths = np.linalg.norm(vectors, axis=1)
         nothing = ~(np.isfinite(lengths) & (lengths > 0))  # a text without a single token
         vectors[nothing] = 0

@@ -7,6 +7,7 @@ https://www.sqlite.org/fts5.html section 3, because its own messages name no pos
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -20,15 +21,20 @@ _DEEPEST = 50  # parentheses; FTS5's parser has a fixed stack
 def plain(text: str) -> str:
     """An FTS5 expression that finds documents with any of the words; "" when there is none.
 
-    A word with punctuation inside (`content-type`, `os.path`) stays together as a phrase.
+    Punctuation parts words, as it does in the index: `content-type` is two words, either of which will do.
     """
     words: dict[str, None] = {}
-    for word in text.replace("\0", " ").split():
+    for word in "".join(c if _in_word(c) else " " for c in text).split():
         if any(c.isalnum() for c in word):
-            words.setdefault(word.replace('"', " ").strip().casefold())
+            words.setdefault(word.casefold())
         if len(words) == MOST_WORDS:
             break
     return " OR ".join(f'"{word}"' for word in words)
+
+
+def _in_word(character: str) -> bool:
+    """Letters, digits and the marks that combine with them; what FTS5 parts in spite of it becomes a phrase."""
+    return character.isalnum() or unicodedata.category(character)[0] == "M"
 
 
 class _Token(NamedTuple):
