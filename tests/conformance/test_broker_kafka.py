@@ -194,7 +194,8 @@ def test_a_broker_that_goes_away_and_comes_back(start_kafka: StartKafka, topic_p
     log = KafkaLog(topic_prefix, server.bootstrap_servers)
     lane = Lane(make_topic(log), 0)
     assert len(send_all(log, [(lane, b"k", b"before")])) == 1
-    consumer = log.broker.consumer("g")
+    settings = BrokerSettings(bootstrap_servers=server.bootstrap_servers)
+    consumer = KafkaConsumer(consumer_options(settings, "g", MAX_BYTES), request_s=2.0)
     patient, hasty = log.broker.producer(lambda lane, offset: None), log.broker.producer(lambda lane, offset: None)
     try:
         consumer.assign({lane: 0})
@@ -351,6 +352,7 @@ def test_an_option_that_the_client_does_not_know(log: KafkaLog) -> None:
 
 
 def test_a_topic_deleted_while_it_is_read(log: KafkaLog) -> None:
+    log.options = {"topic.metadata.propagation.max.ms": 1000}  # the client waits for half a minute otherwise
     lane = Lane(make_topic(log), 0)
     send_all(log, [(lane, b"k", b"v")] * 3)
     consumer = log.broker.consumer("g")
