@@ -33,6 +33,7 @@ from tests.system.schema import PrimaryKey, create_tables
 from tests.system.workload import DATASETS, create_datasets, run_sessions
 
 PARTITIONS = 4
+KILL_EVERY_S = 2.0  # on average; a process needs about one to start
 ORDERS = (
     "SELECT c.dataset_id, d.id, d.epoch, d.file, d.position, d.ordinal "
     "FROM replica_document d JOIN replica_collection c ON c.no = d.collection"
@@ -130,10 +131,18 @@ def chaos(
     for service in (capture, apply):
         services.append(service)
         service.start()
-    watcher, killer = Watcher(replica), Killer([capture, apply], seed=changes, mean_s=2.0)
+    watcher, killer = Watcher(replica), Killer([capture, apply], seed=changes, mean_s=KILL_EVERY_S)
     watcher.start()
     killer.start()
-    tally = run_sessions(database.server, database.name, changes=changes, sessions=4, seed=2, id_only=key == "id")
+    tally = run_sessions(
+        database.server,
+        database.name,
+        changes=changes,
+        sessions=4,
+        seed=2,
+        id_only=key == "id",
+        rows_per_s=changes / (kills * KILL_EVERY_S),  # so that it lasts about as long as the kills
+    )
     deadline = time.monotonic() + 600
     while killer.kills < kills and killer.is_alive():
         assert time.monotonic() < deadline

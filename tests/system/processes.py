@@ -17,7 +17,6 @@ import yaml
 
 COMMAND = [str(Path(sys.executable).with_name("vecsync"))]
 END_S = 120.0
-STARTING_S = 3.0  # until a process has surely taken over its signals
 
 
 def write_config(path: Path, sections: Mapping[str, Any]) -> Path:
@@ -48,10 +47,10 @@ class Service:
         self.arguments, self.config, self.env, self.log = arguments, config, dict(env), log
         self.process: subprocess.Popen[bytes] | None = None
         self.kills = 0
-        self.started = 0.0
+        self.begin = 0
 
     def start(self) -> None:
-        self.started = time.monotonic()
+        self.begin = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*COMMAND, "--config", str(self.config), *self.arguments],
@@ -74,10 +73,18 @@ class Service:
         """As an operator would: SIGTERM, and it has to end in order."""
         if self.process is None or self.process.poll() is not None:
             return
-        time.sleep(max(0.0, self.started + STARTING_S - time.monotonic()))  # before, Python ends it, and not in order
+        self.wait_until_working()  # before, the interpreter ends it, and not in order
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(END_S)
         assert code == 0, f"vecsync {' '.join(self.arguments)} ended with {code} after SIGTERM:\n{self.tail()}"
+
+    def wait_until_working(self) -> None:
+        """Until it has logged something: it listens to signals before it does."""
+        deadline = time.monotonic() + END_S
+        while self.log.stat().st_size == self.begin:
+            self.check()
+            assert time.monotonic() < deadline, f"vecsync {' '.join(self.arguments)} says nothing"
+            time.sleep(0.05)
 
     def end(self) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -9,6 +9,7 @@ import json
 import random
 import struct
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,7 +88,8 @@ class Session:
         return self.rng.choice(DATASETS)
 
     def id(self) -> str:
-        return self.rng.choice(["doc-", "päge/", "x y #", "🦆"]) + str(self.rng.randrange(150))
+        kind = self.rng.choice(["doc-", "päge/", "x y #", "🦆", "bulk-", "renamed-"])
+        return kind + str(self.rng.randrange(20))
 
     def execute(self, sql: str, *args: Any) -> int:
         with self.connection.cursor() as cursor:
@@ -168,7 +170,7 @@ class Session:
 
     def insert_many(self) -> None:
         dataset, count = self.dataset(), self.rng.randrange(2, 30)
-        rows = [self.values(dataset, self.name(dataset, f"bulk-{self.rng.randrange(400)}")) for _ in range(count)]
+        rows = [self.values(dataset, self.name(dataset, f"bulk-{self.rng.randrange(200)}")) for _ in range(count)]
         marks = ",".join(["(%s,%s,%s,%s,%s,%s,%s,%s)"] * count)
         changed = self.execute(
             f"INSERT IGNORE INTO shadow_vec_docs ({self.COLUMNS}) VALUES {marks}", *[v for row in rows for v in row]
@@ -210,7 +212,7 @@ class Session:
 
     def change_id(self) -> None:
         dataset, id = self.pick()
-        new = self.name(dataset, f"renamed-{self.rng.randrange(100)}")
+        new = self.name(dataset, f"renamed-{self.rng.randrange(20)}")
         rows = self.execute("UPDATE shadow_vec_docs SET id = %s WHERE dataset_id = %s AND id = %s", new, dataset, id)
         self.did("change id", rows)
 
@@ -267,16 +269,31 @@ def create_datasets(server: SqlServer, database: str) -> None:
 
 
 def run_sessions(
-    server: SqlServer, database: str, *, changes: int, sessions: int, seed: int, id_only: bool = False
+    server: SqlServer,
+    database: str,
+    *,
+    changes: int,
+    sessions: int,
+    seed: int,
+    id_only: bool = False,
+    rows_per_s: float = float("inf"),
 ) -> Tally:
-    """Runs until at least that many rows were changed by committed transactions. Raises what any session raised."""
+    """Runs until at least that many rows were changed by committed transactions, no faster than said. Raises what any
+    session raised."""
     tally = Tally()
+    begin = time.monotonic()
     errors: list[BaseException] = []
+
+    def enough(total: int) -> bool:
+        ahead_s = total / rows_per_s - (time.monotonic() - begin)
+        if ahead_s > 0:
+            time.sleep(ahead_s)
+        return total >= changes or bool(errors)
 
     def work(number: int) -> None:
         try:
             session = Session(server, database, seed * 1000 + number, tally, id_only=id_only)
-            session.run(lambda: tally.total >= changes or bool(errors))
+            session.run(lambda: enough(tally.total))
         except BaseException as error:
             errors.append(error)
             raise
