@@ -9,8 +9,11 @@ import typer
 from connector.broker.connect import open_broker
 from connector.cli.options import DryRun, Json, example, invocation
 from connector.cli.output import count, out, print_json, print_line
+from connector.errors import PreflightRefused
 from connector.publish import recorded_position
+from connector.upstream.findings import Finding, Severity
 from connector.upstream.install import install as run_install
+from connector.upstream.preflight import look
 from connector.upstream.prune import prune as run_prune
 
 app = typer.Typer(no_args_is_help=True, help="Set the source database up, check it, keep it.")
@@ -38,6 +41,33 @@ def install(context: typer.Context, dry_run: DryRun = False, json: Json = False)
         out().print(f"{count(len(statements), 'statement')} run: the source is set up.")
     else:
         out().print("Nothing was missing.")
+
+
+@app.command(epilog=example("vecsync source check", "vecsync source check --json"))
+def check(context: typer.Context, json: Json = False) -> None:
+    """Everything on the source that could lose a row, and the statement that mends it. Capture checks the same."""
+    found = look(invocation(context).settings())
+    if json:
+        fields = ("code", "severity", "what", "why", "mend_sql")
+        print_json({"findings": [{name: getattr(finding, name) for name in fields} for finding in found]})
+    elif found:
+        for finding in found:
+            _show(finding)
+    else:
+        out().print("Nothing was found: no row can be lost.")
+    errors = sum(finding.severity is Severity.ERROR for finding in found)
+    if errors:
+        hint = "Run the statements above, then check again."
+        raise PreflightRefused(f"{count(errors, 'thing')} to be mended before capture starts", hint=hint)
+
+
+def _show(finding: Finding) -> None:
+    colour = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}[finding.severity]
+    out().print(f"[bold {colour}]{finding.severity}[/]  [dim]{finding.code}[/]")
+    # Not by Rich: a statement has to come out as it is, in one piece.
+    print_line(f"  {finding.what}: {finding.why}" if finding.why else f"  {finding.what}")
+    for line in finding.mend_sql.splitlines():
+        print_line(f"      {line}")
 
 
 @app.command(epilog=example("vecsync source prune --keep-days 7 --dry-run"))

@@ -16,12 +16,17 @@ from connector.runtime.progress import ProgressLog
 from connector.settings import Settings
 from connector.source.connect import open_source
 from connector.topics import dead_letters_topic
+from connector.upstream.findings import Severity
+from connector.upstream.preflight import require
 
 log = logging.getLogger("connector.runtime.capture")
 
 
 def run_capture(settings: Settings, stop: Event, *, until_current: bool) -> Progress:
-    """Publishes the configured source. Raises what `Publisher.run` raises."""
+    """Publishes the configured source, once it is known that no row can be lost there.
+
+    Raises PreflightRefused, and what `Publisher.run` raises.
+    """
     lines = ProgressLog(log, "published")
 
     def on_progress(done: Progress) -> None:
@@ -29,6 +34,9 @@ def run_capture(settings: Settings, stop: Event, *, until_current: bool) -> Prog
 
     tables = [f"{db}.{table}" for db, table in followed_topics(settings)]
     log.info("capture starts", extra={"source": settings.source.url, "tables": tables, "until_current": until_current})
+    for finding in require(settings):
+        if finding.severity is Severity.WARNING:
+            log.warning(finding.what, extra={"finding": finding.code, "why": finding.why})
     source = open_source(settings)
     try:
         done = Publisher(source, open_broker(settings), settings, stop, on_progress).run(until_current=until_current)

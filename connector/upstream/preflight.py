@@ -39,19 +39,26 @@ _SYNTAX = 1064
 def check(settings: Settings) -> list[Finding]:
     """Everything found, errors first. A source that cannot be reached is a finding too: it says why."""
     try:
-        found = _sqlite(settings) if settings.source.kind == "sqlite" else _mysql(settings)
+        return look(settings)
     except (Unreachable, ConfigurationError) as error:
-        found = [Finding("unreachable", Severity.ERROR, str(error), "nothing can be read", f"-- {error.hint}")]
-    return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
+        return [Finding("unreachable", Severity.ERROR, str(error), "nothing can be read", f"-- {error.hint}")]
 
 
 def require(settings: Settings) -> list[Finding]:
-    """As `check`. Raises PreflightRefused, with what mends each, when one of them is an error."""
-    found = check(settings)
+    """As `check`, but a source that cannot be reached is raised (Unreachable, ConfigurationError). Raises
+    PreflightRefused, with what mends each, when a finding is an error."""
+    found = look(settings)
     errors = sum(finding.severity is Severity.ERROR for finding in found)
     if errors:
-        raise PreflightRefused(f"{errors} thing(s) on the source to be mended first:\n{refusal(found)}")
+        things = "one thing" if errors == 1 else f"{errors} things"
+        raise PreflightRefused(f"{things} on the source to be mended first:\n{refusal(found)}")
     return found
+
+
+def look(settings: Settings) -> list[Finding]:
+    """Everything found, errors first. Raises Unreachable, ConfigurationError."""
+    found = _sqlite(settings) if settings.source.kind == "sqlite" else _mysql(settings)
+    return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
 
 
 def _sqlite(settings: Settings) -> list[Finding]:
