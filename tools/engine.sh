@@ -18,9 +18,17 @@ here=$(cd "$(dirname "$0")" && pwd)
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 [ $# -gt 0 ] || fail "usage: tools/engine.sh COMMAND [ARGUMENT...]"
 
+# testcontainers removes what a killed run has left by a container of its own, where that image can be had.
+reaper() {
+    local image=testcontainers/ryuk:0.8.1
+    docker image inspect "$image" >/dev/null 2>&1 || timeout 60 docker pull --quiet "$image" >/dev/null 2>&1 ||
+        export TESTCONTAINERS_RYUK_DISABLED=true
+}
+
 export CONTAINER_ENGINE_IS_OURS=
 if timeout 20 docker info >/dev/null 2>&1; then
     if "$here/images.sh"; then
+        reaper
         say "container engine: the one that answers"
         exec "$@"
     fi
@@ -101,6 +109,7 @@ if ! start_engine; then
     start_engine || { tail -n 30 "$run/log" >&2; fail "the container engine does not start (see above)"; }
 fi
 "$here/images.sh" || fail "the container images cannot be had (see above)"
+reaper
 set +e
 "$@" 8>&-
 code=$?

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pymysql
 import pytest
 from confluent_kafka import Consumer, Producer
@@ -27,7 +29,6 @@ EVERYWHERE = {
     "binlog_row_image": "FULL",
     "binlog_row_metadata": "FULL",
     "character_set_server": "utf8mb4",
-    "bind_address": "127.0.0.1",
 }
 PROMISED: dict[SqlKind, dict[str, str]] = {
     "mariadb": EVERYWHERE | {"gtid_strict_mode": "ON", "gtid_domain_id": "0"},
@@ -48,6 +49,20 @@ def test_binlog_settings_are_as_promised(sql_server: SqlServer) -> None:
     promised = PROMISED[sql_server.kind]
     assert {name: found[name].upper() for name in promised} == {n: v.upper() for n, v in promised.items()}
     assert int(found["server_id"]) > 1
+
+
+def test_servers_listen_on_loopback_only(sql_server: SqlServer, kafka_server: KafkaServer) -> None:
+    """This machine's other addresses lead to none of them."""
+    others = {
+        address.address
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
+        if address.family == socket.AF_INET and not address.address.startswith("127.")
+    }
+    for address in others:
+        for port in (sql_server.port, int(kafka_server.bootstrap_servers.rpartition(":")[2])):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((address, port), timeout=5).close()
 
 
 def test_each_database_is_empty_and_writable(sql_database: SqlDatabase) -> None:

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import pytest
 
@@ -38,7 +39,12 @@ def server_needed() -> Iterator[None]:
     except ServerUnavailable as error:
         if os.environ.get("CI", "").lower() not in ("", "0", "false"):
             pytest.fail(f"{_PREFIX}{error}", pytrace=False)
-        pytest.skip(f"{_PREFIX}{error}")
+        skip_without_server(str(error))
+
+
+def skip_without_server(reason: str) -> NoReturn:
+    """Also under CI: only for what this machine cannot have at all."""
+    pytest.skip(f"{_PREFIX}{reason}")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -55,17 +55,24 @@ def local_kafka(nodes: int = 1, options: Options | None = None) -> Iterator[Kafk
 def _properties(
     nodes: int, number: int, broker: int, controller: int, voters: str, directory: Path
 ) -> dict[str, str | int | None]:
-    copies = min(nodes, 3)
-    return {
-        "process.roles": "broker,controller",
+    own: dict[str, str | int | None] = {
         "node.id": number,
         "controller.quorum.voters": voters,
         "listeners": f"BROKER://{HOST}:{broker},CONTROLLER://{HOST}:{controller}",
         "advertised.listeners": f"BROKER://{HOST}:{broker}",
         "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "inter.broker.listener.name": "BROKER",
-        "controller.listener.names": "CONTROLLER",
         "log.dirs": str(directory / "data"),
+    }
+    return own | kafka_defaults(nodes)
+
+
+def kafka_defaults(nodes: int) -> dict[str, str | int | None]:
+    """Settings of every node, wherever it runs."""
+    copies = min(nodes, 3)
+    return {
+        "process.roles": "broker,controller",
+        "controller.listener.names": "CONTROLLER",
         "auto.create.topics.enable": "false",
         # Internal topics: as many copies as there are nodes for, and few partitions, so that the first use of a
         # group does not wait for fifty of them to be made.
@@ -111,11 +118,11 @@ def _node(directory: Path, properties: Options, port: int, nodes: int, cluster_i
         f"kafka node {directory.name}",
         [*program, *logging_options, "kafka.Kafka", str(file)],
         directory,
-        answers=lambda: _answers(port, nodes),
+        answers=lambda: kafka_answers(port, nodes),
     )
 
 
-def _answers(port: int, nodes: int) -> bool:
+def kafka_answers(port: int, nodes: int) -> bool:
     """True when the broker is in service: it lists a majority of the cluster, itself included."""
     try:
         socket.create_connection((HOST, port), timeout=1).close()

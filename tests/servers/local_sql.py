@@ -38,7 +38,7 @@ _BINLOG: dict[str, str | int | None] = {
     "innodb_flush_log_at_trx_commit": 2,
     "skip_name_resolve": "ON",
 }
-_DEFAULTS: dict[SqlKind, dict[str, str | int | None]] = {
+SQL_DEFAULTS: dict[SqlKind, dict[str, str | int | None]] = {
     "mariadb": _BINLOG | {"gtid_domain_id": 0, "gtid_strict_mode": "ON", "collation_server": "utf8mb4_unicode_ci"},
     "mysql": _BINLOG | {"gtid_mode": "ON", "enforce_gtid_consistency": "ON", "mysqlx": "OFF"},
 }
@@ -63,10 +63,10 @@ def local_sql_server(kind: SqlKind, options: Options | None = None) -> Iterator[
             "port": port,
             "server_id": port,
         }
-        settings |= _DEFAULTS[kind] | dict(options or {})
+        settings |= SQL_DEFAULTS[kind] | dict(options or {})
         process = ServerProcess(
             kind,
-            [*programs.server, *_AS_THIS_USER, *_as_arguments(settings)],
+            [*programs.server, *_AS_THIS_USER, *as_arguments(settings)],
             directory,
             answers=lambda: _answers(port),
         )
@@ -96,7 +96,7 @@ def _make_data_directory(kind: SqlKind, directory: Path) -> None:
     run_to_end(f"making the data directory of {kind}", command, directory)
 
 
-def _as_arguments(settings: Options) -> list[str]:
+def as_arguments(settings: Options) -> list[str]:
     return [
         f"--{name.replace('_', '-')}" + ("" if value == "" else f"={value}")
         for name, value in settings.items()
