@@ -47,7 +47,8 @@ from connector.settings import ModelSettings
 
 MOST_HITS = 1000
 RRF_K = 60.0
-# Each part of a hybrid search gives more than is asked for: what is second in both may be first of all.
+# Each part gives more than is asked for: what is second in both may be first of all, and equal scores at the end of the
+# list must not be cut by the order of arrival.
 _OVERFETCH = 4
 _LEAST_CANDIDATES = 100
 
@@ -128,15 +129,12 @@ class Searcher:
             vector = checked_vector(vector)
         with self._snapshot() as connection:
             within = scope(connection, datasets, include_archived)
-            count = k if mode == "text" else min(max(_OVERFETCH * k, _LEAST_CANDIDATES), MOST_NEIGHBOURS)
+            count = min(max(_OVERFETCH * k, _LEAST_CANDIDATES), MOST_NEIGHBOURS)
             text = ranked(text_scores(connection, match, within, count)) if match else {}
             questions = Questions((), ())
             if mode != "text":
                 questions = self._questions(within, query, vector, model)
-            vectors = [
-                ranked(similarities(connection, question, within, count if mode == "hybrid" else k))
-                for question in questions.asked
-            ]
+            vectors = [ranked(similarities(connection, question, within, count)) for question in questions.asked]
             found = _fused(mode, text, vectors, fusion, rrf_k, weights)
             hits = _hits(connection, found, k, match, marks)
             ready = bool(connection.execute("SELECT ready FROM replica_state").get)

@@ -2,9 +2,9 @@
 
     python -m tests.bench.bench_quality FOLDER [--embedder wordllama]
 
-FOLDER (or the environment variable VECSYNC_CRANFIELD) holds a collection in the form of Cranfield 1400: `cran.all.1400`,
-`queries.tsv` (number, text) and `qrels.tsv` (query, document, gain). It is only read: collections have licences of
-their own. The documents go through the applier into a replica in a temporary directory, as whole documents.
+FOLDER (or the environment variable VECSYNC_CRANFIELD) holds a collection in the form of Cranfield 1400:
+`cran.all.1400`, `queries.tsv` (number, text) and `qrels.tsv` (query, document, gain). It is only read: collections have
+licences of their own. The documents go through the applier into a replica in a temporary directory, each as a whole.
 
 A gain g counts 2^g - 1. Queries without a relevant document are left out.
 """
@@ -47,8 +47,8 @@ def documents(folder: Path) -> list[tuple[str, str]]:
 
 
 def queries(folder: Path) -> dict[str, str]:
-    lines = (folder / "queries.tsv").read_text().splitlines()
-    return dict(line.split("\t", 1) for line in lines if line)  # type: ignore[misc]  # two fields each
+    fields = (line.split("\t", 1) for line in (folder / "queries.tsv").read_text().splitlines() if line)
+    return {number: text for number, text in fields}  # noqa: C416 -- says that there are two fields
 
 
 def judgements(folder: Path) -> Judgements:
@@ -62,7 +62,7 @@ def judgements(folder: Path) -> Judgements:
 
 def ndcg(ids: Sequence[str], gains: Mapping[str, int], depth: int) -> float:
     def dcg(values: Sequence[int]) -> float:
-        return sum((2**gain - 1) / log2(place + 1) for place, gain in enumerate(values, 1))
+        return sum((2.0**gain - 1) / log2(place + 1) for place, gain in enumerate(values, 1))
 
     return dcg([gains.get(id, 0) for id in ids[:depth]]) / dcg(sorted(gains.values(), reverse=True)[:depth])
 
