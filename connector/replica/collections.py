@@ -44,6 +44,7 @@ class Collections:
         self._all: dict[tuple[str, str], Collection] = {}
         self._ignored: set[str] = set()
         self._table_floors: dict[Lane, CommitOrder] = {}
+        self._viewed: set[str] = set()  # shadow tables that have their views
         self.reload()
 
     def reload(self) -> None:
@@ -55,6 +56,7 @@ class Collections:
                 "SELECT topic, partition, epoch, file, position, ordinal FROM replica_table_floor"
             )
         }
+        self._viewed = set(schema.shadow_tables(self._connection))
         self._all = {}
         by_no: dict[int, Collection] = {}
         for no, dataset_id, topic, partition, last_scn, position in run(
@@ -95,12 +97,16 @@ class Collections:
             "RETURNING no",
             (shadow_table, dataset_id, *lane),
         ).get
-        if shadow_table != schema.USUAL_TABLE:
+        if shadow_table not in self._viewed:
             schema.make_views(self._connection)
+            self._viewed.add(shadow_table)
         collection = Collection(no, lane, 0, ZERO_ORDER)
         collection.floor = self._table_floors.get(lane, ZERO_ORDER)
         self._all[lane.topic, dataset_id] = collection
         return collection
+
+    def table_floor(self, lane: Lane) -> CommitOrder:
+        return self._table_floors.get(lane, ZERO_ORDER)
 
     def in_lane(self, lane: Lane) -> Iterator[Collection]:
         return (c for c in self._all.values() if c.lane == lane)

@@ -254,3 +254,8 @@ def _document_view(connection: apsw.Connection, name: str, shadow_table: str | N
 def filter_text(patterns: Sequence[str]) -> str:
     """The followed datasets as they are recorded: equal texts follow the same datasets."""
     return json.dumps(sorted(set(patterns)), ensure_ascii=False)
+
+
+def patterns_of(text: str) -> list[str]:
+    """What `filter_text` was given."""
+    return [str(pattern) for pattern in json.loads(text)]
