@@ -95,11 +95,11 @@ class SqliteStream:
         while True:
             with self._errors():
                 if self._snapshot is not None:
-                    transaction = next(self._snapshot, None)
-                    if transaction is not None:
-                        return self._yielded(transaction)
-                    self._snapshot = None
-                    self._db.execute("COMMIT").fetchall()
+                    transaction = next(self._snapshot)
+                    if transaction.after.snapshot_done:  # the last one: nothing is left to be read
+                        self._snapshot = None
+                        self._db.execute("COMMIT").fetchall()
+                    return self._yielded(transaction)
                 if self._ready:
                     return self._yielded(self._ready.popleft())
                 now = time.monotonic()

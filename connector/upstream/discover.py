@@ -93,6 +93,12 @@ class TableShape:
     def dataset_has_last_scn(self) -> bool:
         return any(c.name == "last_scn" for c in self.dataset_columns)
 
+    @property
+    def missing_of_datasets(self) -> tuple[str, ...]:
+        """Columns that the table of datasets should have."""
+        there = {c.name.lower() for c in self.dataset_columns}
+        return tuple(name for name in ("dataset_id", "description", "source_uri") if name not in there)
+
     def column_of(self, part: str) -> Column | None:
         name = self.mapped.get(part)
         return next((c for c in self.columns if c.name == name), None)
@@ -113,6 +119,10 @@ class TableShape:
             raise ConfigurationError(
                 f"table {self.table} has no column {', '.join(self.missing)}",
                 hint="Name the columns in source.mapping, or add them.",
+            )
+        if self.missing_of_datasets:
+            raise ConfigurationError(
+                f"the table of datasets has no column {', '.join(self.missing_of_datasets)}", hint="Add the columns."
             )
         if not self.key_is_usable:
             raise ConfigurationError(

@@ -187,9 +187,10 @@ def table_findings(shape: TableShape, mapping: Mapping, dialect: Dialect) -> lis
         found.append(Finding(code, severity, what, why, mend))
 
     t = quoted(table, dialect)
-    if not any(c.name.lower() == "dataset_id" for c in shape.dataset_columns):
-        why = "datasets could not be told apart"
-        add("column_missing", Severity.ERROR, f"{mapping.dataset_table} has no column dataset_id", why)
+    for name in shape.missing_of_datasets:
+        what, mend = f"{mapping.dataset_table} has no column {name}", quoted(mapping.dataset_table, dialect)
+        why = "datasets would come without it"
+        add("column_missing", Severity.ERROR, what, why, f"ALTER TABLE {mend} ADD COLUMN {name} TEXT;")
     for name in shape.missing:
         mend = f"-- name it in source.mapping, or: ALTER TABLE {t} ADD COLUMN {quoted(name, dialect)} ...;"
         add("column_missing", Severity.ERROR, f"{table} has no column {name}", "documents would come without it", mend)

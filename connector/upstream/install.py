@@ -21,6 +21,8 @@ from connector.upstream.mysql import mysql_errors, open_connection
 from connector.upstream.names import SCN_TABLE, quoted
 from connector.upstream.sqlite import open_writer, sqlite_error
 
+_LOG_COLUMNS = {"dataset_id", "shadow_table", "scn", "op", "document_id", "payload"}
+
 
 def install(source: SourceSettings, *, dry_run: bool = False) -> Sequence[str]:
     """The statements that were run, in order; with dry_run those that would be. Empty: nothing was missing.
@@ -89,6 +91,7 @@ def install_sqlite(
                 run(f"DROP TRIGGER {quoted(name, 'sqlite')}")
             run(sql)
             stale.update([table_of] if table_of else tables)
+        _try_triggers(db, shapes, mapping)
         for table in sorted(stale):
             # Whatever was written while a trigger was missing is in no log: readers take the whole table anew.
             run(
@@ -100,6 +103,23 @@ def install_sqlite(
         raise
     db.execute("ROLLBACK" if dry_run else "COMMIT").fetchall()
     return done
+
+
+def _try_triggers(db: apsw.Connection, shapes: Sequence[TableShape], mapping: Mapping) -> None:
+    """Compiles statements that fire them: a trigger that does not fit a table would make every write to it fail."""
+    for table, column in [
+        (mapping.dataset_table, "dataset_id"),
+        *((shape.table, shape.mapped["id"]) for shape in shapes),
+    ]:
+        t, c = quoted(table, "sqlite"), quoted(column, "sqlite")
+        for sql in (f"INSERT INTO {t} DEFAULT VALUES", f"UPDATE {t} SET {c} = {c}", f"DELETE FROM {t}"):
+            try:
+                db.execute(f"EXPLAIN {sql}").fetchall()
+            except apsw.SQLError as error:
+                raise ConfigurationError(
+                    f"the triggers of {table} do not fit the tables that are there: {error}",
+                    hint=f"Rename {mapping.log_table}, {SCN_TABLE} or their columns, or name others in source.mapping.",
+                ) from error
 
 
 def expected_sqlite_triggers(shapes: Sequence[TableShape], mapping: Mapping) -> list[tuple[str | None, str, str]]:
@@ -165,6 +185,19 @@ def _missing_mysql(
         )
         if name.lower() not in existing
     ]
+    log_columns = {
+        row[0].lower()
+        for row in _run(
+            connection,
+            "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
+            *(database, mapping.log_table),
+        )
+    }
+    if log_columns and (lacks := _LOG_COLUMNS - log_columns):
+        raise ConfigurationError(
+            f"table {mapping.log_table} has no column {', '.join(sorted(lacks))}, and triggers would write to it",
+            hint="Rename it, or name another in source.mapping.log_table.",
+        )
     has_function = _run(
         connection,
         "SELECT 1 FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = %s AND ROUTINE_NAME = %s",

@@ -326,3 +326,27 @@ def test_errors_say_what_to_do_and_never_the_password(sql_database: SqlDatabase)
         sql_database.execute(f"KILL {upstream.connection.thread_id()}")  # type: ignore[attr-defined,no-untyped-call]
         with pytest.raises(Unreachable):
             upstream.upsert("A", [row("1")])
+
+
+def test_a_log_that_triggers_would_break_on_is_refused(sql_database: SqlDatabase) -> None:
+    sql_database.execute("CREATE TABLE vec_shadow_log (dataset_id INT, at TIMESTAMP)")
+    with pytest.raises(ConfigurationError, match="no column document_id, op"):
+        install(source_of(sql_database))
+    assert sql_database.query("SHOW TABLES") == [("vec_shadow_log",)]
+
+
+def test_what_the_helper_writes_is_in_the_binlog(sql_database: SqlDatabase) -> None:
+    """It claims to read only: its rows must reach replicas of the source all the same."""
+    source = source_of(sql_database)
+    install(source)
+    sql_database.execute("INSERT INTO vec_dataset(dataset_id) VALUES ('A')")
+    status = "SHOW BINARY LOG STATUS" if sql_database.server.kind == "mysql" else "SHOW MASTER STATUS"
+
+    def end() -> int:
+        return int(sql_database.query(status)[0][1])
+
+    before = end()
+    sql_database.execute("SELECT 1 FROM vec_dataset")
+    assert end() == before
+    sql_database.execute("SELECT vec_next_scn('A')")
+    assert end() > before

@@ -212,3 +212,21 @@ def test_a_file_that_another_keeps_locked(
     other.execute("ROLLBACK")
     other.close()
     upstream.ensure_dataset("A")
+
+
+@pytest.mark.parametrize(
+    ("ddl", "match"),
+    [
+        ("CREATE TABLE vec_dataset (dataset_id TEXT PRIMARY KEY)", "description, source_uri"),
+        ("CREATE TABLE vec_shadow_log (dataset_id TEXT, scn INTEGER)", "do not fit"),
+        ("CREATE TABLE shadow_vec_docs (dataset_id TEXT, id TEXT, PRIMARY KEY (dataset_id, id))", "no column content"),
+    ],
+)
+def test_tables_that_triggers_would_break_are_refused_untouched(tmp_path: Path, ddl: str, match: str) -> None:
+    path = tmp_path / "upstream.db"
+    db = open_writer(path, create=True)
+    db.execute(ddl)
+    with pytest.raises(ConfigurationError, match=match):
+        install(SourceSettings(kind="sqlite", url=f"sqlite:///{path}"))
+    assert len(db.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table'").fetchall()) == 1
+    db.close()

@@ -6,16 +6,25 @@ import json
 from pathlib import Path
 
 import apsw
+import pymysql
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.errors import ConfigurationError
+from connector.errors import (
+    AuthenticationFailed,
+    ConfigurationError,
+    ConnectionLost,
+    DataRefused,
+    Unreachable,
+    VecsyncError,
+)
 from connector.settings import Mapping
 from connector.upstream import shadow_log_triggers
 from connector.upstream.address import mysql_address, sqlite_path
 from connector.upstream.discover import cascades_in
 from connector.upstream.findings import Severity, refusal, server_findings
+from connector.upstream.mysql import mysql_error
 from connector.upstream.names import Dialect, literal, quoted
 
 RIGHT = {
@@ -177,3 +186,25 @@ def test_triggers_name_the_mapped_columns(dialect: Dialect) -> None:
         assert quoted(name, dialect) in text
     assert "'embedding'" in text
     assert "vec_shadow_log" not in text
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "retriable"),
+    [
+        (1045, AuthenticationFailed, False),
+        (1142, AuthenticationFailed, False),
+        (1049, ConfigurationError, False),
+        (1146, ConfigurationError, False),
+        (1419, ConfigurationError, False),
+        (1213, ConnectionLost, True),
+        (2013, ConnectionLost, True),
+        (2003, Unreachable, True),
+        (1406, DataRefused, False),
+        (1452, DataRefused, False),
+    ],
+)
+def test_errors_of_the_server(code: int, kind: type[VecsyncError], retriable: bool) -> None:
+    error = mysql_error(pymysql.err.OperationalError(code, "as the server says"), "docs")
+    assert type(error) is kind
+    assert (error.retriable, "as the server says" in str(error)) == (retriable, True)
+    assert error.hint
