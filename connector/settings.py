@@ -79,7 +79,7 @@ class SourceSettings(Section):
     reconnect_max_s: float = Field(
         300, ge=0, description="Seconds for which a lost connection is tried again before giving up."
     )
-    poll_interval_s: float = Field(0.2, gt=0, description="Seconds between two looks into a trigger log.")
+    poll_interval_s: float = Field(0.01, gt=0, description="Seconds between two looks into a trigger log.")
     tls: TlsSettings | None = Field(None, description="Encrypt the connection.")
 
     @field_validator("url")
