@@ -10,7 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from connector import __version__
-from connector.cli import capture, config, docs, source, topics
+from connector.cli import capture, config, docs, replica, source, topics
+from connector.cli.demo import demo
 from connector.cli.failures import OutputClosed
 from connector.cli.ingest import ingest
 from connector.cli.options import Invocation, example
@@ -32,6 +33,7 @@ class _Root(TyperGroup):
 
 
 app = typer.Typer(cls=_Root, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app.command(epilog=example("vecsync demo", "vecsync demo --directory /tmp/demo --fresh"))(demo)
 app.add_typer(config.app, name="config")
 app.add_typer(source.app, name="source")
 app.add_typer(docs.app, name="docs")
@@ -40,6 +42,7 @@ app.command(epilog=example("vecsync ingest docs/ --dataset handbook", "vecsync i
 )
 app.add_typer(topics.app, name="topics")
 app.add_typer(capture.app, name="capture")
+app.add_typer(replica.app, name="replica")
 
 
 @cache

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from connector.runtime.logs import configure_logging
-from connector.settings import Settings, load
+from connector.settings import LogSettings, Settings, load
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Dataset = Annotated[str, typer.Option("--dataset", "-d", metavar="NAME", help="The dataset.")]
@@ -35,6 +35,10 @@ class Invocation:
         settings = load(self.config, overrides)
         configure_logging(settings, debug=self.debug)
         return settings
+
+    def quiet_logging(self) -> None:
+        """For a command that tells by itself what it does: warnings only, unless debugging."""
+        configure_logging(Settings.model_construct(log=LogSettings(level="warning")), debug=self.debug)
 
 
 def invocation(context: typer.Context) -> Invocation:

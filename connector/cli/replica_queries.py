@@ -13,13 +13,16 @@ from rich.console import Console
 from rich.text import Text
 
 from connector.cli.options import Json, example, invocation
-from connector.cli.output import count, err, out, print_json, print_json_line, table
+from connector.cli.output import count, err, facts, out, print_json, print_json_line, table
 from connector.errors import UsageError
 from connector.search import Breakdown, Fusion, Hit, Mode, SearchResult, TextSyntax, Weights, open_reader
 from connector.search import sql as run_sql
 
-_OPEN, _CLOSE = "\ue000", "\ue001"  # private use: no text that is searched holds them
-_MOST_ROWS = 1000  # shown on a terminal
+MARKS = _OPEN, _CLOSE = "\ue000", "\ue001"
+"""For `marks` of a search whose hits are shown by `snippet`. Private use: no text that is searched holds them."""
+
+_MOST_ROWS = 1000  # shown to a person
+_WIDE = 6  # more columns than this stand below one another
 
 
 def search(
@@ -60,7 +63,7 @@ def search(
             fusion=fusion,
             weights=Weights(text_weight, vector_weight),
             text_syntax=syntax,
-            marks=("", "") if json else (_OPEN, _CLOSE),
+            marks=("", "") if json else MARKS,
         )
     if json:
         print_json(_as_json(result))
@@ -83,7 +86,7 @@ def show_hit(console: Console, number: int, hit: Hit, mode: Mode) -> None:
     place = Text(f"    {hit.dataset_id}  {hit.id}", "cyan")
     place.append(f"   score {hit.score:.4f}{breakdown(hit.breakdown, mode)}", "dim")
     console.print(place)
-    for line in _wrapped(console, snippet(hit.snippet)):
+    for line in _wrapped(console, snippet(hit)):
         console.print(line)
     console.print()
 
@@ -110,14 +113,33 @@ def breakdown(found: Breakdown, mode: Mode) -> str:
     return f"  ({', '.join(parts)})"
 
 
-def snippet(marked: str) -> Text:
-    """With the matching words highlighted. Without colours they are left as they are."""
+def snippet(hit: Hit) -> Text:
+    """With the matching words highlighted (without colours they are as they are), and without a first line that is
+    shown as the title already."""
     text = Text()
-    for part in marked.split(_OPEN):
-        hit, mark, rest = part.partition(_CLOSE)
-        text.append(hit, "bold green" if mark else "")
+    for part in _without_heading(hit.snippet, hit.content or "").split(_OPEN):
+        word, mark, rest = part.partition(_CLOSE)
+        text.append(word, "bold green" if mark else "")
         text.append(rest)
     return text
+
+
+def _without_heading(marked: str, content: str) -> str:
+    first = content.lstrip().partition("\n")[0]
+    if not first.startswith("#"):
+        return marked
+    left = "".join(first.split())
+    for place, character in enumerate(marked):
+        if character == _CLOSE or character.isspace():
+            continue
+        if not left:
+            return marked[place:]
+        if character == _OPEN:
+            continue
+        if character != left[0]:
+            return marked
+        left = left[1:]
+    return marked
 
 
 def _wrapped(console: Console, text: Text) -> Iterator[Text]:
@@ -200,7 +222,12 @@ def sql(
             return
         console = out()
         rows = [[_cell(value) for value in row] for row in islice(found.rows, _MOST_ROWS + 1)]
-        console.print(table(found.columns, rows[:_MOST_ROWS]))
+        if len(found.columns) > _WIDE:
+            for cells in rows[:_MOST_ROWS]:
+                console.print(facts(zip(found.columns, cells, strict=True)))
+                console.print()
+        else:
+            console.print(table(found.columns, rows[:_MOST_ROWS]))
         if len(rows) > _MOST_ROWS:
             console.print(f"... and more: {_MOST_ROWS:,} rows are shown; --json prints all.", style="dim")
 

@@ -24,7 +24,11 @@ from connector.errors import DataRefused, UsageError
 from connector.ingest import IngestReport, Progress, files, ingest
 from connector.publish import Progress as Published
 from connector.publish import Publisher
+from connector.replica import Progress as Applied
+from connector.replica import run
+from connector.runtime.demo_check import Comparison, compare
 from connector.runtime.demo_corpus import Area, write_corpus
+from connector.search import sql
 from connector.settings import Settings, load
 from connector.source.connect import open_source
 from connector.upstream import Upstream, UpstreamRow, connect
@@ -37,6 +41,7 @@ FOLLOWED = {
 """Replica to the datasets that it follows; one is followed by both."""
 
 CONFIG = {"desk": "vecsync.yaml", "server": "server.yaml"}
+
 _OURS = ("library", "upstream.db", "events.db", *CONFIG.values(), *(f"{name}.db" for name in FOLLOWED))
 
 DROPPED_FILE = "network/ftplib.md"
@@ -76,9 +81,10 @@ def prepare(directory: Path, *, fresh: bool = False) -> Demo:
 
 
 def remove(directory: Path) -> None:
-    """What the demo made, and nothing else: SQLite's side files and generations of a replica begin with its name."""
+    """What the demo made, and nothing else: generations, logs and locks of a database begin with its name."""
+    databases = tuple(f"{name.removesuffix('.db')}." for name in _OURS if name.endswith(".db"))
     for path in directory.iterdir():
-        if path.name in _OURS or path.name.startswith(tuple(f"{name}" for name in _OURS if name.endswith(".db"))):
+        if path.name in _OURS or path.name.startswith(databases):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -159,6 +165,16 @@ def publish(demo: Demo, stop: Event) -> Published:
         source.close()
 
 
+def apply(demo: Demo, name: str, stop: Event) -> Applied:
+    """Everything that the topics hold, to one of the replicas."""
+    settings = demo.settings[name]
+    return run(settings, open_broker(settings), stop, until_current=True)
+
+
+def check(demo: Demo, name: str) -> Comparison:
+    return compare(demo.directory / "upstream.db", demo.settings[name].replica.path, FOLLOWED[name])
+
+
 class Changed(NamedTuple):
     """One of the changes at the source. ids: of the documents, in `dataset` (and in `to`, where they moved)."""
 
@@ -235,3 +251,42 @@ def _id_of(upstream: Upstream, dataset: str, title: str) -> str:
 
 def _short(title: str) -> str:
     return title.rpartition(" > ")[2]
+
+
+def view_of(demo: Demo, name: str, change: Changed) -> str:
+    """How a replica shows the first document of a change, in a few words."""
+    followed = FOLLOWED[name]
+    if change.dataset not in followed and change.to not in followed:
+        return "does not follow it"
+    places = []
+    for dataset in (change.dataset, change.to):
+        if dataset in followed:
+            with sql(
+                demo.settings[name].replica.path,
+                "SELECT archived, content FROM shadow_vec_docs WHERE dataset_id = ? AND id = ?",
+                (dataset, change.ids[0]),
+            ) as found:
+                row = next(found.rows, None)
+            if row is None:
+                places.append("gone")
+            elif row[0]:
+                places.append("archived")
+            else:
+                places.append("with its new text" if NOTE in str(row[1]) else "there")
+    return " and ".join(places)
+
+
+class Collection(NamedTuple):
+    """Since the replica was made."""
+
+    collected: int
+    waiting: int
+    freed_bytes: int
+    file_bytes: int
+
+
+def collected(demo: Demo, name: str) -> Collection:
+    path = demo.settings[name].replica.path
+    with sql(path, "SELECT collected, (SELECT count(*) FROM gc_queue), freed_bytes FROM replica_state") as found:
+        row = [int(value or 0) for value in next(found.rows)]
+    return Collection(row[0], row[1], row[2], path.stat().st_size)

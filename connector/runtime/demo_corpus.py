@@ -74,7 +74,9 @@ def write_corpus(folder: Path) -> list[Area]:
         expected: set[Path] = set()
         entries = changed = 0
         for module in modules:
-            sections = list(_sections(module, seen))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # deprecated modules and names are documented too
+                sections = list(_sections(module, seen))
             if not sections:
                 continue
             path = into / f"{module}.md"
@@ -142,9 +144,7 @@ def _find(name: str) -> object | None:
     if isinstance(builtin, type):
         return builtin
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecated modules are documented too
-            return importlib.import_module(name)
+        return importlib.import_module(name)
     except ImportError:
         return None
 
