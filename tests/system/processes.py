@@ -112,6 +112,9 @@ class Killer(threading.Thread):
         try:
             while not self.enough.wait(self.random.uniform(0.2, 2 * self.mean_s)):
                 victim = self.random.choice(self.services)
+                if self.random.random() < 0.8:  # at work; otherwise while it starts, perhaps
+                    victim.wait_until_working()
+                    time.sleep(self.random.uniform(0, self.mean_s))
                 victim.kill()
                 if self.random.random() < 0.3:
                     time.sleep(self.random.uniform(0, 0.5))

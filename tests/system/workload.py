@@ -277,9 +277,10 @@ def run_sessions(
     seed: int,
     id_only: bool = False,
     rows_per_s: float = float("inf"),
+    keep_on: Callable[[], bool] = lambda: False,
 ) -> Tally:
-    """Runs until at least that many rows were changed by committed transactions, no faster than said. Raises what any
-    session raised."""
+    """Runs until at least that many rows were changed by committed transactions, no faster than said, and as long as
+    `keep_on` says. Raises what any session raised."""
     tally = Tally()
     begin = time.monotonic()
     errors: list[BaseException] = []
@@ -288,7 +289,7 @@ def run_sessions(
         ahead_s = total / rows_per_s - (time.monotonic() - begin)
         if ahead_s > 0:
             time.sleep(ahead_s)
-        return total >= changes or bool(errors)
+        return (total >= changes and not keep_on()) or bool(errors)
 
     def work(number: int) -> None:
         try:
