@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from connector import __version__
 from connector.model import CommitOrder, DocChange, DocKey, SourceInfo
-from connector.wire.events import DOC_HEAD, OPS_IN_ORDER, TransactionInfo
+from connector.wire.events import DOC_HEAD, OPS_IN_ORDER, TransactionInfo, too_large
 
 _SMALL = 1 << 14
+_LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 
 
 def _long(n: int) -> bytes:
-    """Avro's long: zigzag, then seven bits a byte, the lowest first."""
+    """Avro's long: zigzag, then seven bits a byte, the lowest first. Raises UnsupportedChange beyond 64 bits."""
+    if not _LEAST <= n <= _MOST:
+        raise too_large(n)
     z = (n << 1) ^ (n >> 63)
     if z < 0x80:
         return bytes((z,))
@@ -107,8 +110,8 @@ class DocEncoder:
         n = order[3]
         parts += (self._order_bytes, _LONGS[n] if n < _SMALL else _long(n))
         if transaction[0] != self._transaction:
-            self._transaction = transaction[0]
             self._transaction_bytes = _counted(transaction[0].encode())
+            self._transaction = transaction[0]
         n = transaction[1]
         parts += (self._transaction_bytes, _LONGS[n] if n < _SMALL else _long(n), _TRUE if transaction[2] else _FALSE)
         if source[:10] != self._source:
@@ -116,7 +119,7 @@ class DocEncoder:
         n = source[10]
         parts += (self._source_bytes, _LONGS[n] if 0 <= n < _SMALL else _long(n))
         if ts_us != self._ts_us:
-            self._ts_us, self._ts_bytes = ts_us, _long(ts_us)
+            self._ts_bytes, self._ts_us = _long(ts_us), ts_us
         parts += (self._ts_bytes, _NULL if unpublished is None else _BRANCH_1 + _counted(unpublished.encode()))
         return b"".join(parts)
 
@@ -129,11 +132,10 @@ class DocEncoder:
         return found
 
     def _keep_order(self, order: CommitOrder) -> None:
-        self._order = order[:3]
         self._order_bytes = b"".join(map(_long, order[:3]))
+        self._order = order[:3]
 
     def _keep_source(self, source: SourceInfo) -> None:
-        self._source = source[:10]
         gtid, file = source.gtid, source.file
         self._source_bytes = b"".join(
             (
@@ -150,3 +152,4 @@ class DocEncoder:
                 _long(source.pos),
             )
         )
+        self._source = source[:10]

@@ -29,7 +29,7 @@ from connector.model import (
     Tombstone,
     TombstoneReason,
 )
-from connector.wire.schemas import FRAME_BYTES, branches, frame_of, load
+from connector.wire.schemas import FRAME_BYTES, MAGIC, branches, frame_of, load
 
 _VALUE = load("value")
 _TOMBSTONE_SCHEMA = load("tombstone")
@@ -44,7 +44,7 @@ _BRANCH = (b"\x00", b"\x02", b"\x04")
 DOC_HEAD, _DATASET_HEAD, _FLOOR_HEAD = (_VALUE_FRAME + b for b in _BRANCH)
 OPS_IN_ORDER = (Op.CREATE, Op.UPDATE, Op.DELETE, Op.READ)  # as the enumeration in the schema has them
 _OPS = {op.value: op for op in Op}
-_UNREADABLE = (EOFError, IndexError, ValueError, struct.error, UnicodeDecodeError, OverflowError, TypeError)
+UNREADABLE = (EOFError, IndexError, ValueError, struct.error, UnicodeDecodeError, OverflowError, TypeError)
 
 
 class TransactionInfo(NamedTuple):
@@ -92,7 +92,7 @@ def decode_key(data: bytes) -> Key:
             key = FloorKey(fields["dataset_id"])
         else:
             raise CorruptedLog(f"a key begins with {branch!r}, which names none of the kinds of key")
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CorruptedLog(f"a key of {len(data)} bytes cannot be decoded: {error}") from error
     if stream.tell() != len(data):
         raise CorruptedLog(f"a key of {len(data)} bytes has {len(data) - stream.tell()} bytes too many")
@@ -121,7 +121,8 @@ def _source(source: SourceInfo) -> dict[str, Any]:
 
 
 def encode_value(change: Change, transaction: TransactionInfo, ts_us: int) -> bytes:
-    """The framed event. ts_us: when the connector handled it, microseconds since the epoch."""
+    """The framed event. ts_us: when the connector handled it, microseconds since the epoch. Raises UnsupportedChange
+    for a number beyond 64 bits."""
     out = BytesIO()
     common = {
         "order": _order(change.order),
@@ -154,8 +155,8 @@ def encode_value(change: Change, transaction: TransactionInfo, ts_us: int) -> by
         common["scn"] = change.scn
         common["after"] = document
         common["unpublished"] = change.unpublished
-        schemaless_writer(out, _DOC, common)
-    elif type(change) is DatasetChange:
+        return _write(out, _DOC, common)
+    if type(change) is DatasetChange:
         out.write(_DATASET_HEAD)
         row = change.after
         common["op"] = change.op.value
@@ -165,14 +166,38 @@ def encode_value(change: Change, transaction: TransactionInfo, ts_us: int) -> by
             "source_uri": row.source_uri,
             "last_scn": row.last_scn,
         }
-        schemaless_writer(out, _DATASET, common)
-    else:
-        assert type(change) is Floor
-        out.write(_FLOOR_HEAD)
-        common["dataset_id"] = change.key.dataset_id
-        common["reason"] = change.reason.value
-        schemaless_writer(out, _FLOOR, common)
+        return _write(out, _DATASET, common)
+    assert type(change) is Floor
+    out.write(_FLOOR_HEAD)
+    common["dataset_id"] = change.key.dataset_id
+    common["reason"] = change.reason.value
+    return _write(out, _FLOOR, common)
+
+
+def _write(out: BytesIO, schema: Any, fields: dict[str, Any]) -> bytes:
+    try:
+        schemaless_writer(out, schema, fields)
+    except (OverflowError, ValueError) as error:
+        widest = _widest(fields)
+        if -(1 << 63) <= widest < 1 << 63:
+            raise
+        raise too_large(widest) from error
     return out.getvalue()
+
+
+def too_large(number: int) -> UnsupportedChange:
+    return UnsupportedChange(
+        f"a change holds the number {number}, and the log has room for 64 bits with a sign",
+        hint="Change numbers (the column scn) must stay below 2^63; correct the row at the source.",
+    )
+
+
+def _widest(fields: object) -> int:
+    """The number of largest magnitude in it."""
+    if isinstance(fields, dict | tuple):
+        parts = fields.values() if isinstance(fields, dict) else fields
+        return max(map(_widest, parts), key=abs, default=0)
+    return fields if isinstance(fields, int) else 0
 
 
 def _decode_source(s: dict[str, Any]) -> SourceInfo:
@@ -195,7 +220,7 @@ def decode_value(data: bytes) -> Event:
     """Raises CorruptedLog, and UnsupportedChange for an event written with a schema that this version lacks."""
     head = data[: FRAME_BYTES + 1]
     if head[:FRAME_BYTES] != _VALUE_FRAME:
-        raise _foreign_frame(data)
+        raise foreign_frame(data)
     stream = BytesIO(data)
     stream.seek(FRAME_BYTES + 1)
     try:
@@ -207,7 +232,7 @@ def decode_value(data: bytes) -> Event:
             change, f = _decode_floor(stream)
         else:
             raise CorruptedLog(f"an event names branch {head[-1:]!r} of the union, which has three")
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CorruptedLog(f"an event of {len(data)} bytes cannot be decoded: {error}") from error
     if stream.tell() != len(data):
         raise CorruptedLog(f"an event of {len(data)} bytes has {len(data) - stream.tell()} bytes too many")
@@ -275,14 +300,13 @@ def encode_tombstone(tombstone: Tombstone) -> bytes:
         "reason": tombstone.reason.value,
         "ts_us": tombstone.ts_us,
     }
-    schemaless_writer(out, _TOMBSTONE, fields)
-    return out.getvalue()
+    return _write(out, _TOMBSTONE, fields)
 
 
 def decode_tombstone(data: bytes) -> Tombstone:
     """Raises CorruptedLog and UnsupportedChange."""
     if data[:FRAME_BYTES] != _TOMBSTONE_FRAME:
-        raise _foreign_frame(data)
+        raise foreign_frame(data)
     stream = BytesIO(data)
     stream.seek(FRAME_BYTES)
     try:
@@ -295,15 +319,16 @@ def decode_tombstone(data: bytes) -> Tombstone:
             TombstoneReason(f["reason"]),
             f["ts_us"],
         )
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CorruptedLog(f"a tombstone of {len(data)} bytes cannot be decoded: {error}") from error
     if stream.tell() != len(data):
         raise CorruptedLog(f"a tombstone has {len(data) - stream.tell()} bytes too many")
     return tombstone
 
 
-def _foreign_frame(data: bytes) -> UnsupportedChange | CorruptedLog:
-    if data[:2] != b"\xc3\x01" or len(data) < FRAME_BYTES:
+def foreign_frame(data: bytes) -> UnsupportedChange | CorruptedLog:
+    """What to raise for a record that does not begin with the frame expected."""
+    if data[: len(MAGIC)] != MAGIC or len(data) < FRAME_BYTES:
         return CorruptedLog(f"a record of {len(data)} bytes does not begin as an Avro single-object encoding")
     return UnsupportedChange(
         f"a record was written with schema {data[2:FRAME_BYTES].hex()}, which this version does not know",

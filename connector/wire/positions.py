@@ -18,6 +18,7 @@ from connector.model import (
     SourceIdentity,
     SourcePosition,
 )
+from connector.wire.events import UNREADABLE, foreign_frame
 from connector.wire.schemas import FRAME_BYTES, frame_of, load
 
 _SCHEMA = load("position")
@@ -80,18 +81,17 @@ def encode_position(position: PublishedPosition) -> bytes:
 
 
 def decode_position(data: bytes) -> PublishedPosition:
-    """Raises CorruptedLog."""
+    """Raises CorruptedLog, and UnsupportedChange for a position written with a schema that this version lacks."""
     if data[:FRAME_BYTES] != _FRAME:
-        raise CorruptedLog(
-            "a position was written with a schema that this version does not know",
-            hint="Run the version of the connector that wrote it, or a newer one.",
-        )
+        raise foreign_frame(data)
     stream = BytesIO(data)
     stream.seek(FRAME_BYTES)
     try:
         f: Any = schemaless_reader(stream, _PARSED, None)
-    except (EOFError, IndexError, ValueError) as error:
+    except UNREADABLE as error:
         raise CorruptedLog(f"a position of {len(data)} bytes cannot be decoded: {error}") from error
+    if stream.tell() != len(data):
+        raise CorruptedLog(f"a position has {len(data) - stream.tell()} bytes too many")
     s = f["snapshot"]
     snapshot = s and SnapshotProgress(
         s["table"],
