@@ -443,3 +443,38 @@ def test_a_quiet_stream_returns_in_time_and_sees_what_comes(make: Callable[..., 
         assert [c.key for c in transaction.changes if isinstance(c, DocChange)] == [DocKey("A", "1")]
     finally:
         stream.close()
+
+
+def test_a_row_replaced_by_a_changed_id_is_gone_from_its_dataset(make: Callable[..., Setup]) -> None:
+    setup = make(DATASETS, ID_IS_KEY)
+    setup.upstream.ensure_dataset("A")
+    setup.upstream.ensure_dataset("B")
+    setup.upstream.upsert("A", [row("1", "stays")])
+    setup.upstream.upsert("B", [row("2", "goes")])
+    reader = Reader(setup)
+    reader.catch_up()
+    setup.run("UPDATE OR REPLACE shadow_vec_docs SET id = '2' WHERE id = '1'")
+    assert setup.rows() == {("A", "2"): "stays"}
+    reader.catch_up()
+    reader.agrees()
+    setup.run("INSERT OR REPLACE INTO shadow_vec_docs(dataset_id, id, content) VALUES ('B', '2', 'moved')")
+    reader.catch_up()
+    reader.agrees()
+    assert reader.snapshots == 1
+    assert setup.db.execute("SELECT * FROM vec_trigger_note").fetchall() == []
+
+
+def test_a_later_life_of_a_dataset_is_never_taken_for_the_earlier_one(make: Callable[..., Setup]) -> None:
+    """Both lives wrote the same document under the same SCN, and the log holds the later one only."""
+    setup = make()
+    reader = Reader(setup)
+    reader.catch_up()
+    setup.upstream.ensure_dataset("A")
+    setup.run("INSERT INTO shadow_vec_docs(dataset_id, id, content) VALUES ('A', '1', 'first life')")
+    setup.run("INSERT OR REPLACE INTO vec_dataset(dataset_id) VALUES ('A')")
+    assert setup.rows() == {}
+    setup.run("INSERT INTO shadow_vec_docs(dataset_id, id, content) VALUES ('A', '1', 'second life')")
+    assert len(setup.db.execute("SELECT 1 FROM vec_shadow_log").fetchall()) == 1
+    reader.catch_up()
+    reader.agrees()
+    assert [c.op for c in changes_of(reader) if isinstance(c, DocChange)] == [Op.READ]
