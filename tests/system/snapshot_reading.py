@@ -89,6 +89,8 @@ def source_state(database: SqlDatabase, table: str = "shadow_vec_docs") -> State
             "SELECT dataset_id, id, content, meta, embedding, embedding_model, scn, archived,"
             f" CAST(created_at AS CHAR), CAST(updated_at AS CHAR) FROM `{table}`"
         )
-        state: State = {DocKey(r[0], r[1]): Document(*r[2:7], bool(r[7]), r[8], r[9]) for r in cursor}
+        state: State = {
+            DocKey(r[0], r[1]): Document(r[2], r[3], r[4], r[5], r[6], bool(r[7]), r[8], r[9]) for r in cursor
+        }
         cursor.execute("SELECT dataset_id, description, source_uri, last_scn FROM vec_dataset")
         return state | {DatasetKey(r[0]): Dataset(*r[1:]) for r in cursor}

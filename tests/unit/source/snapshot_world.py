@@ -32,15 +32,14 @@ from connector.model import (
 )
 from connector.publish.resume import Tail
 from connector.source import snapshot
-from connector.source.snapshot import Chunk, LogEnd, Row, RowKey, SnapshotPlan, XaName
+from connector.source.snapshot import Chunk, LogEnd, RowKey, SnapshotPlan, XaName
+from tests.system.plain_replica import State, applied, compacted
 
 FILE = "binlog.000001"
 PLAN = SnapshotPlan("mysql", "p", 1, "db", "sets", ("docs",))
 AX, AY, BX = DocKey("A", "x"), DocKey("A", "y"), DocKey("B", "x")
 PHANTOM = DocKey("A", "z")  # stands in the log of an earlier time, and vanished while nobody was looking
 STEP = 100
-
-State = dict[RowKey, Row]
 
 
 class Broken(Exception):
@@ -278,8 +277,9 @@ class World:
         else:
             raise Broken("it does not come to an end")
         for records in (self.log, compacted(self.log)):
-            if self.replica(records) != self.server.states[-1]:
-                raise Broken(f"in the end the replica has {self.replica(records)}, the source {self.server.states[-1]}")
+            found = self.replica(records)
+            if found != self.server.states[-1]:
+                raise Broken(f"in the end the replica has {found}, the source {self.server.states[-1]}")
 
     def crash(self) -> None:
         """What was recorded, and how much of what was sent after it has landed, the script decides."""
@@ -332,29 +332,4 @@ class World:
                 raise Broken(f"at {claimed} the replica has {found}, the source {wanted}")
 
     def replica(self, records: Sequence[Change]) -> State:
-        rows: dict[RowKey, tuple[CommitOrder, Row | None]] = {}
-        floors: dict[str | None, CommitOrder] = {}
-        for change in records:
-            key, order = change.key, change.order
-            if isinstance(change, Floor):
-                assert isinstance(key, FloorKey)
-                floors[key.dataset_id] = max(order, floors.get(key.dataset_id, ZERO_ORDER))
-                for other in [k for k, (o, _) in rows.items() if isinstance(k, DocKey) and self._under(k, o, floors)]:
-                    del rows[other]
-                continue
-            assert not isinstance(key, FloorKey)
-            if isinstance(key, DocKey) and self._under(key, order, floors):
-                continue
-            if key in rows and order <= rows[key][0]:
-                continue
-            rows[key] = (order, change.after)
-        return {key: row for key, (_, row) in rows.items() if row is not None}
-
-    def _under(self, key: DocKey, order: CommitOrder, floors: Mapping[str | None, CommitOrder]) -> bool:
-        floor = max(floors.get(None, ZERO_ORDER), floors.get(key.dataset_id, ZERO_ORDER))
-        return order < floor if self.rules.floor_strict else order <= floor and floor != ZERO_ORDER
-
-
-def compacted(log: Sequence[Change]) -> list[Change]:
-    last = {change.key: at for at, change in enumerate(log)}
-    return [change for at, change in enumerate(log) if last[change.key] == at]
+        return applied(records, floor_strict=self.rules.floor_strict)
