@@ -12,7 +12,6 @@ from confluent_kafka import Producer, admin
 from pydantic import SecretStr
 
 from connector.broker import Record
-from connector.broker.connect import open_broker
 from connector.broker.kafka import KafkaBroker
 from connector.broker.kafka_admin import KafkaAdmin
 from connector.broker.kafka_consumer import KafkaConsumer
@@ -28,7 +27,8 @@ from connector.errors import (
     Unreachable,
 )
 from connector.model import Lane
-from connector.settings import BrokerSettings, Settings
+from connector.settings import BrokerSettings
+from connector.topics import partition_of
 from tests.conformance.broker_logs import MAX_BYTES, KafkaLog, make_topic, read, read_lanes, send_all
 from tests.servers.fix_kafka import StartKafka
 from tests.servers.model import KafkaServer
@@ -158,6 +158,22 @@ def test_compaction_leaves_gaps_that_are_read_over(start_kafka: StartKafka, topi
         assert kept[-3:] == [(b"a", b"4"), (b"b", b"4"), (b"c", b"4")]
         assert time.monotonic() < deadline
     assert [r.offset for r in records][:3] == [12, 13, 14]
+
+
+def test_datasets_are_where_other_clients_look_for_them(log: KafkaLog) -> None:
+    topic = make_topic(log, partitions=12)
+    placed: dict[str, int] = {}
+
+    def delivered(error: object, message: Any) -> None:
+        assert error is None
+        placed[message.key().decode()] = message.partition()
+
+    other: Any = Producer({"bootstrap.servers": log.bootstrap_servers, "partitioner": "murmur2"}, logger=client_log)
+    datasets = ["d", "21", "foobar", "root/A", "наборы", "x" * 191, *(f"dataset-{n}" for n in range(200))]
+    for dataset in datasets:
+        other.produce(topic, b"v", dataset, on_delivery=delivered)
+    assert other.flush(30) == 0
+    assert placed == {dataset: partition_of(dataset, 12) for dataset in datasets}
 
 
 def test_a_leader_epoch_comes_with_records_and_may_be_given_back(log: KafkaLog) -> None:
@@ -291,53 +307,6 @@ def test_the_client_prints_nothing_and_says_nothing_about_what_is_intended(
     assert read_lanes(log, {lane: 0}, 1)
     assert capfd.readouterr().err == ""
     assert "CONFWARN" not in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("enable.idempotence", False),
-        ("enable.idempotence", "FALSE"),
-        ("acks", 1),
-        ("request.required.acks", "0"),
-        ("enable.gapless.guarantee", "false"),
-        ("message.timeout.ms", 30000),
-        ("delivery.timeout.ms", 30000),
-        ("queuing.strategy", "lifo"),
-        ("delivery.report.only.error", True),
-        ("enable.auto.commit", True),
-        ("enable.partition.eof", False),
-        ("auto.offset.reset", "earliest"),
-        ("check.crcs", False),
-        ("transactional.id", "x"),
-        ("group.id", "g"),
-        ("bootstrap.servers", "elsewhere:9092"),
-        ("metadata.broker.list", "elsewhere:9092"),
-        ("sasl.password", "x"),
-        ("message.max.bytes", 10),
-        ("test.mock.num.brokers", 3),
-    ],
-)
-def test_options_that_a_guarantee_needs_cannot_be_changed(name: str, value: str | int | bool) -> None:
-    settings = Settings(broker=BrokerSettings(options={name: value}))
-    with pytest.raises(ConfigurationError, match=name.replace(".", r"\.")):
-        open_broker(settings)
-
-
-def test_options_pass_through() -> None:
-    settings = BrokerSettings(
-        options={
-            "linger.ms": 7,
-            "enable.idempotence": True,
-            "acks": "all",
-            "fetch.wait.max.ms": 9,
-            "ssl.ca.location": "x",
-        },
-        password=SecretStr("p"),
-    )
-    producer, consumer = producer_options(settings, MAX_BYTES), consumer_options(settings, "g", MAX_BYTES)
-    assert (producer["linger.ms"], producer["enable.idempotence"], producer["acks"]) == ("7", "true", "all")
-    assert (consumer["fetch.wait.max.ms"], consumer["group.id"], consumer["sasl.password"]) == ("9", "g", "p")
 
 
 def test_an_option_that_the_client_does_not_know(log: KafkaLog) -> None:
