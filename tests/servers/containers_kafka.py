@@ -34,7 +34,7 @@ def kafka_in_containers(network: Network, nodes: int = 1, options: Options | Non
         cluster = secrets.token_hex(4)
         names = [f"kafka-{cluster}-{number}" for number in range(1, nodes + 1)]
         voters = ",".join(f"{number}@{name}:9093" for number, name in enumerate(names, 1))
-        cluster_id = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        cluster_id = base64.urlsafe_b64encode(b"vs" + os.urandom(14)).decode().rstrip("=")  # No leading dash.
         servers: list[ServerContainer] = []
         for number, (name, port) in enumerate(zip(names, ports, strict=True), 1):
             properties: dict[str, str | int | None] = {
