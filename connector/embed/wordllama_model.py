@@ -16,10 +16,11 @@ from connector.errors import ConfigurationError
 DIMS = 256
 MODEL = f"wordllama-l2-supercat-{DIMS}"
 _BATCH = 64  # texts tokenized together; each is padded to the longest, so more would only cost memory
+_LONG = 8192  # characters; longer texts are embedded alone, or 64 of them would be padded to the longest
 
 
 class WordLlamaEmbedder:
-    """Not safe to use from several threads at once: the tokenizer's padding is set per call."""
+    """Safe to use from several threads: weights and tokenizer are only read."""
 
     name = MODEL
     dims = DIMS
@@ -34,7 +35,13 @@ class WordLlamaEmbedder:
 
         # Line breaks and indentation are tokens to the model, and would be averaged with the words.
         lines = [" ".join(text.split()) for text in texts]
-        vectors = self._model.embed(lines, norm=False, batch_size=_BATCH).astype("<f4")
+        vectors = np.empty((len(lines), DIMS), dtype="<f4")
+        short = [place for place, line in enumerate(lines) if len(line) <= _LONG]
+        if short:
+            vectors[short] = self._model.embed([lines[place] for place in short], norm=False, batch_size=_BATCH)
+        for place, line in enumerate(lines):
+            if len(line) > _LONG:
+                vectors[place] = self._model.embed([line], norm=False)[0]
         lengths = np.linalg.norm(vectors, axis=1)
         nothing = ~(np.isfinite(lengths) & (lengths > 0))  # a text without a single token
         vectors[nothing] = 0

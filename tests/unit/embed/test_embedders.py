@@ -53,7 +53,7 @@ def test_similar_wording_is_nearer_than_other_wording() -> None:
 
 
 def test_order_of_the_batch_does_not_matter() -> None:
-    texts = ["one two", "", "three", "..."]
+    texts = ["one two", "", "long " * 4000, "three", "..."]
     for name in ("hashing", "wordllama"):
         embedder = embed.load(name)
         together = embedder.embed(texts)
