@@ -29,7 +29,7 @@ from tests.system.compare import (
 )
 from tests.system.processes import Killer, Service, environment, vecsync, write_config
 from tests.system.schema import PrimaryKey, create_tables
-from tests.system.workload import DATASETS, create_datasets, run_sessions
+from tests.system.workload import DATASETS, Tally, create_datasets, run_sessions
 
 PARTITIONS = 4
 KILL_EVERY_S = 3.0  # about; a process needs one or two to start
@@ -97,6 +97,29 @@ def log_is_exact(settings: Any, topic: str) -> int:
     return len(seen)
 
 
+def content(replica: Path) -> tuple[Any, ...]:
+    """Everything public: documents with vectors, datasets, sync state."""
+    connection = open_plainly(replica)
+    try:
+        synced = connection.execute(
+            "SELECT dataset_id, shadow_table, last_scn, topic, partition, next_offset, position FROM vec_sync_state "
+            "ORDER BY 1, 2"
+        ).fetchall()
+    finally:
+        connection.close()
+    return replica_rows(replica), replica_datasets(replica), synced
+
+
+def stands_at(base: Path) -> int:
+    """The greatest offset at which a partition of the copy stands."""
+    connection = open_plainly(base)
+    try:
+        ((offset,),) = connection.execute("SELECT max(next_offset) FROM partition_state").fetchall()
+        return int(str(offset))
+    finally:
+        connection.close()
+
+
 @pytest.fixture
 def services(tmp_path: Path) -> Iterator[list[Service]]:
     found: list[Service] = []
@@ -133,16 +156,23 @@ def chaos(
     watcher, killer = Watcher(replica), Killer([capture, apply], seed=changes, mean_s=KILL_EVERY_S)
     watcher.start()
     killer.start()
-    tally = run_sessions(
-        database.server,
-        database.name,
-        changes=changes,
-        sessions=4,
-        seed=2,
-        id_only=key == "id",
-        rows_per_s=changes / (kills * KILL_EVERY_S),
-        keep_on=lambda: killer.is_alive() and killer.kills < kills,
-    )
+
+    def work(seed: int, until_kills: int) -> Tally:
+        return run_sessions(
+            database.server,
+            database.name,
+            changes=changes // 2,
+            sessions=4,
+            seed=seed,
+            id_only=key == "id",
+            rows_per_s=changes / (kills * KILL_EVERY_S),
+            keep_on=lambda: killer.is_alive() and killer.kills < until_kills,
+        )
+
+    first = work(2, kills // 2)
+    base = directory / "base.db"
+    vecsync("replica", "image", "export", str(base), config=config, env=env)
+    second = work(3, kills)
     killer.finish()
     for service in services:
         service.stop()
@@ -156,11 +186,20 @@ def chaos(
     derived_structures_agree(replica)
     password = {"source": {"password": database.server.password}}
     records = log_is_exact(load(config, password), table_topics(prefix, database.name, "shadow_vec_docs").data)
-    assert records > tally.total / 4, "capture was hardly ever at work: this test showed nothing"
+    total = first.total + second.total
+    assert records > total / 4, "capture was hardly ever at work: this test showed nothing"
     assert watcher.back == []
     assert watcher.looks > 5
+
+    live = content(replica)
+    vecsync("replica", "replay", config=config, env=env, timeout_s=600)
+    assert content(replica) == live, "replayed from the beginning, the replica is another"
+    vecsync("replica", "replay", "--base", str(base), "--from", str(stands_at(base)), config=config, env=env)
+    assert content(replica) == live, "replayed from an offset, the replica is another"
+    derived_structures_agree(replica)
     print(
-        f"\n{database.server.kind}, key {key}: {tally.total} rows changed in {len(DATASETS)} datasets {tally.done}; "
+        f"\n{database.server.kind}, key {key}: {total} rows changed in {len(DATASETS)} datasets "
+        f"{first.done} {second.done}; "
         f"{killer.kills} kills; {len(expected)} documents; {records} records; {watcher.looks} looks"
     )
 
