@@ -30,7 +30,7 @@ faults: setup ## every fault test, the long ones too
 	$(bin)/pytest tests/faults
 
 bench: setup ## measure; prints the figures
-	$(bin)/pytest --capture=no tests/bench
+	$(bin)/python -m tests.bench
 
 locks: ## lock the newest packages that pyproject.toml allows (needs uv)
 	$(compile) --upgrade pyproject.toml --output-file requirements/runtime.txt
