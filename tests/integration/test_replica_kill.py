@@ -30,7 +30,12 @@ settings = Settings(
     topics={"prefix": "t", "partitions": int(partitions)},
     replica={"path": path, "batch_records": int(batch), "gc_interval_s": 0.01},
 )
-run(settings, EmbeddedBroker(Path(log)), threading.Event())
+said = []
+def begun(progress):
+    if not said:
+        said.append(True)
+        print("begun", flush=True)
+run(settings, EmbeddedBroker(Path(log)), threading.Event(), on_progress=begun)
 """
 
 
@@ -57,7 +62,13 @@ def workload(rng: random.Random, count: int) -> list[Change]:
 
 
 def start(log: Path, replica: Path, batch: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", APPLIER, str(log), str(replica), str(batch), str(PARTITIONS)])
+    """Returns when it has begun to read."""
+    command = [sys.executable, "-c", APPLIER, str(log), str(replica), str(batch), str(PARTITIONS)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begun\n"
+    process.stdout.close()
+    return process
 
 
 def check_file(path: Path) -> None:
@@ -72,14 +83,14 @@ def test_killed_again_and_again(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     events = tmp_path / "events.db"
     log = Log(EmbeddedBroker(events))
-    changes = workload(rng, 3000)
+    changes = workload(rng, 2000)
     settings = configured(tmp_path)
     path = settings.replica.path
     sent, kills, seen = 0, 0, 0
-    while sent < len(changes) or kills < 8:
+    while sent < len(changes) or kills < 6:
         process = start(events, path, batch=rng.choice([1, 7, 50, 4000]))
         try:
-            until = time.monotonic() + rng.uniform(0.4, 1.2)
+            until = time.monotonic() + rng.uniform(0.01, 0.5)
             while time.monotonic() < until:
                 if sent < len(changes):
                     run = rng.randrange(1, 120)
