@@ -1,12 +1,12 @@
 # Each target can be run by itself and again; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help venv setup demo test lint bench faults locks
+.PHONY: help venv setup demo test containers lint bench faults locks
 
 bin := .venv/bin
 compile := uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate --extra wordllama
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: ## .venv with the locked packages and this project (no root needed; enough for the demo)
 	@tools/venv.sh
@@ -19,6 +19,10 @@ demo: venv ## the connector end to end in one process, without any server
 
 test: setup lint ## set up, lint, and run every test but benchmarks and long fault tests
 	$(bin)/pytest --ignore=tests/bench -m "not long and not containers"
+	@$(MAKE) --no-print-directory containers
+
+containers: setup ## main tests on servers in containers, and compose.yaml; brings its own engine where it may
+	@tools/engine.sh $(bin)/pytest -m containers tests/containers
 
 lint: venv ## style, types, and the direction of imports
 	$(bin)/ruff check .
