@@ -6,8 +6,10 @@ import typer
 
 from connector.cli.options import Json, UntilCurrent, example, invocation
 from connector.cli.output import count, duration, facts, out, print_json, size, table
+from connector.cli.progress import Steps
 from connector.publish.publisher import describe
-from connector.runtime.capture import CaptureStatus, capture_status, run_capture, status_json
+from connector.runtime.capture import CaptureStatus, ask_for_snapshot, capture_status, run_capture, status_json
+from connector.runtime.events import source_position_json
 from connector.runtime.signals import stop_on_signals
 from connector.settings import Settings
 
@@ -18,8 +20,10 @@ app = typer.Typer(no_args_is_help=True, help="From the source to the topics.")
 def run(context: typer.Context, until_current: UntilCurrent = False, json: Json = False) -> None:
     """Publish every committed change; runs until SIGTERM or Ctrl+C, and goes on where it stopped."""
     settings = invocation(context).settings()
-    with stop_on_signals() as stop:
-        done = run_capture(settings, stop, until_current=until_current)
+    bar = Steps({"publish": "publishing"}, shown=until_current)
+    with stop_on_signals() as stop, bar:
+        bar.begin("publish", 0)
+        done = run_capture(settings, stop, until_current=until_current, watch=lambda p: bar.reached(p.records, None))
     if json:
         print_json(
             {
@@ -36,6 +40,20 @@ def run(context: typer.Context, until_current: UntilCurrent = False, json: Json 
         published = f"{count(done.records, 'record')} ({size(done.bytes)})"
         console.print(f"Published {published} of {count(done.transactions, 'transaction')}{stood}.")
         console.print(f"Position: {describe(done.position)}", style="dim")
+
+
+@app.command(epilog=example("vecsync capture snapshot"))
+def snapshot(context: typer.Context, json: Json = False) -> None:
+    """Have the next run read every row again, and remove from replicas what is gone; while no capture runs.
+
+    The way out when the source purged what comes next, was reset, or did something that cannot be followed.
+    """
+    settings = invocation(context).settings()
+    begin = ask_for_snapshot(settings)
+    if json:
+        print_json(source_position_json(begin))
+    else:
+        out().print(f"The next `vecsync capture run` begins at {describe(begin)} with a snapshot.")
 
 
 @app.command(epilog=example("vecsync capture status --json"))

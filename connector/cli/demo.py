@@ -70,7 +70,7 @@ class _Told:
         self._closing()
 
     def _opening(self) -> None:
-        long = "The second run takes a few seconds." if self._demo.again else "This takes about half a minute."
+        long = "A second run takes a few seconds." if self._demo.again else "This takes five to thirty seconds."
         self._console.print(
             "[bold]vecsync demo[/]: a database of documents, a log of its changes, and two replicas to search in.\n"
             f"No server, no network. {long}\n"

@@ -22,10 +22,11 @@ class _Rate(ProgressColumn):
 class Steps:
     """Work in steps that follow one another. Fulfils what `ingest` reports to; `with` draws and clears it.
 
-    titles: step to what a person reads. seconds: that the whole took.
+    titles: step to what a person reads. shown: False for work without an end, which would only be in the way of its
+    log. seconds: that the whole took.
     """
 
-    def __init__(self, titles: Mapping[str, str]) -> None:
+    def __init__(self, titles: Mapping[str, str], *, shown: bool = True) -> None:
         self._titles = titles
         self._started = time.monotonic()
         self.seconds = 0.0
@@ -37,7 +38,7 @@ class Steps:
             TimeRemainingColumn(),
             console=err(),
             transient=True,
-            disable=not sys.stderr.isatty(),
+            disable=not (shown and sys.stderr.isatty()),
         )
         self._task = self._bars.add_task("", total=None, visible=False)
 
@@ -56,3 +57,7 @@ class Steps:
 
     def advance(self, count: int) -> None:
         self._bars.advance(self._task, count)
+
+    def reached(self, done: int, total: int | None) -> None:
+        """Instead of `advance`: how far it is; total: None where nobody can tell."""
+        self._bars.update(self._task, completed=done, total=total, visible=True)

@@ -120,7 +120,7 @@ def cli() -> str:
         "## Exit codes\n",
         "| Code | Meaning |\n|---|---|",
         "\n".join(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()) + "\n",
-        "A service that is asked to end (SIGTERM, Ctrl+C) ends in order with 0; asked a second time, at once.\n",
+        "What runs until it is told to end (SIGTERM, Ctrl+C) ends in order, with 0; told a second time, at once.\n",
     ]
     for words, command in commands(root):
         parts.append(f"## vecsync {' '.join(words)}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ import typer
 from connector.broker.connect import open_broker
 from connector.cli.options import DryRun, Json, UntilCurrent, example, invocation
 from connector.cli.output import count, facts, out, print_json, size, table
+from connector.cli.progress import Steps
 from connector.cli.replica_queries import SEARCH_EXAMPLES, SQL_EXAMPLES, search, sql
 from connector.errors import Unreachable, UsageError
 from connector.replica import Progress, Status, collect, export
@@ -26,8 +28,8 @@ image = typer.Typer(no_args_is_help=True, help="Copies of a replica.")
 def run(context: typer.Context, until_current: UntilCurrent = False, json: Json = False) -> None:
     """Keep the replica up to date; runs until SIGTERM or Ctrl+C, and goes on where the file stands."""
     settings = invocation(context).settings()
-    with stop_on_signals() as stop:
-        done = run_replica(settings, stop, until_current=until_current)
+    with stop_on_signals() as stop, _bar("applying", until_current) as bar:
+        done = run_replica(settings, stop, until_current=until_current, watch=_watch(bar))
     if json:
         print_json(_progress_json(done))
     elif until_current:
@@ -56,6 +58,8 @@ def _show(found: Status) -> None:
     console = out()
     writer = f"process {found.writer}" if found.alive else "none runs"
     lag = "not known: the broker could not be asked" if found.lag is None else count(found.lag, "record")
+    if not found.partitions:
+        lag = "everything: nothing was read yet"
     ready = f"yes, since {found.ready_at}" if found.ready else "no: it still fills, and documents may be missing"
     pairs = [
         ("replica", found.path if found.path == found.file else f"{found.path}  ({Path(found.file).name})"),
@@ -110,8 +114,8 @@ def replay(
     if start != "beginning" and not start.isdecimal():
         raise UsageError(f"--from {start}: neither beginning nor an offset", hint="An offset is a whole number.")
     offset = None if start == "beginning" else int(start)
-    with stop_on_signals() as stop:
-        done = replay_replica(settings, stop, base=base, from_offset=offset)
+    with stop_on_signals() as stop, _bar("replaying", True) as bar:
+        done = replay_replica(settings, stop, base=base, from_offset=offset, watch=_watch(bar))
     if json:
         print_json(_progress_json(done))
     elif done.caught_up:
@@ -183,6 +187,16 @@ def export_(
         print_json({"file": str(target), "bytes": bytes_})
     else:
         out().print(f"Wrote {target}, {size(bytes_)}.", markup=False)
+
+
+def _bar(title: str, shown: bool) -> Steps:
+    bar = Steps({"apply": title}, shown=shown)
+    bar.begin("apply", 0)
+    return bar
+
+
+def _watch(bar: Steps) -> Callable[[Progress], None]:
+    return lambda done: bar.reached(done.records, done.records + done.behind)
 
 
 def _progress_json(done: Progress) -> dict[str, Any]:

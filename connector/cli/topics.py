@@ -79,7 +79,7 @@ def tail_(
     settings = invocation(context).settings()
     wanted = Wanted(kind, dataset, id, start, table_name)
     console = out()
-    with stop_on_signals() as stop:
+    with stop_on_signals(announce=False) as stop:
         for read in tail(open_broker(settings), settings, wanted, until_current=until_current, limit=limit, stop=stop):
             if json:
                 print_json_line(as_json(read, vectors=vectors))

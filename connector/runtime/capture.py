@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from threading import Event
 from typing import Any, NamedTuple
 
 from connector.broker.connect import open_broker
 from connector.errors import Unreachable
 from connector.model import PublishedPosition, SourcePosition
-from connector.publish import Progress, Publisher, followed_topics, recorded_position
+from connector.publish import Progress, Publisher, followed_topics, recorded_position, request_snapshot
 from connector.runtime.events import lanes_json, source_position_json
 from connector.runtime.progress import ProgressLog
 from connector.settings import Settings
@@ -22,8 +23,10 @@ from connector.upstream.preflight import require
 log = logging.getLogger("connector.runtime.capture")
 
 
-def run_capture(settings: Settings, stop: Event, *, until_current: bool) -> Progress:
-    """Publishes the configured source, once it is known that no row can be lost there.
+def run_capture(
+    settings: Settings, stop: Event, *, until_current: bool, watch: Callable[[Progress], None] | None = None
+) -> Progress:
+    """Publishes the configured source, once it is known that no row can be lost there. watch: told about once a second.
 
     Raises PreflightRefused, and what `Publisher.run` raises.
     """
@@ -31,6 +34,8 @@ def run_capture(settings: Settings, stop: Event, *, until_current: bool) -> Prog
 
     def on_progress(done: Progress) -> None:
         lines.note(done.records, {"lag_s": round(done.lag_s, 2), "in_flight": done.in_flight, "skipped": done.skipped})
+        if watch is not None:
+            watch(done)
 
     tables = [f"{db}.{table}" for db, table in followed_topics(settings)]
     log.info("capture starts", extra={"source": settings.source.url, "tables": tables, "until_current": until_current})
@@ -44,6 +49,16 @@ def run_capture(settings: Settings, stop: Event, *, until_current: bool) -> Prog
         source.close()
     log.info("capture ends", extra={"records": done.records, "transactions": done.transactions, "bytes": done.bytes})
     return done
+
+
+def ask_for_snapshot(settings: Settings) -> SourcePosition:
+    """Where the next run begins. Raises PreflightRefused, and what `request_snapshot` raises."""
+    require(settings)
+    source = open_source(settings)
+    try:
+        return request_snapshot(source, open_broker(settings), settings)
+    finally:
+        source.close()
 
 
 class CaptureStatus(NamedTuple):

@@ -20,16 +20,26 @@ from connector.settings import Settings
 MASK = "**********"
 
 
+class _Stderr(logging.Handler):
+    """To whatever sys.stderr is at the moment: a progress bar puts itself between, so that lines come out above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.flush()
+        except Exception:  # noqa: BLE001  the way of the standard library's handlers: no log line ends a program
+            self.handleError(record)
+
+
 def configure_logging(settings: Settings, *, debug: bool = False) -> None:
     """Replaces what was configured before. debug: everything of the connector, whatever the configuration says."""
     console = settings.log.format == "console" or (settings.log.format == "auto" and sys.stderr.isatty())
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(_formatter(console, secrets_of(settings)))
     root = logging.getLogger()
     for old in list(root.handlers):
-        if getattr(old, "_vecsync", False):
+        if isinstance(old, _Stderr):
             root.removeHandler(old)
-    handler._vecsync = True  # type: ignore[attr-defined]  # marks it as ours, for the next call
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger("connector").setLevel("DEBUG" if debug else settings.log.level.upper())
@@ -63,7 +73,7 @@ def _formatter(console: bool, secrets: Sequence[str]) -> logging.Formatter:
 
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
+        *([] if console else [structlog.stdlib.add_logger_name]),
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
         structlog.processors.format_exc_info,

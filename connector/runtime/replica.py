@@ -18,19 +18,26 @@ from connector.settings import Settings
 log = logging.getLogger("connector.runtime.replica")
 
 
-def run_replica(settings: Settings, stop: Event, *, until_current: bool) -> Progress:
-    """Raises what `connector.replica.run` raises."""
+Watch = Callable[[Progress], None]
+
+
+def run_replica(settings: Settings, stop: Event, *, until_current: bool, watch: Watch | None = None) -> Progress:
+    """Raises what `connector.replica.run` raises. watch: told after every batch."""
     replica = settings.replica
     log.info(
         "replica starts",
         extra={"path": str(replica.path), "datasets": replica.datasets, "until_current": until_current},
     )
-    done = run(settings, open_broker(settings), stop, until_current=until_current, on_progress=_logged("applied"))
+    done = run(
+        settings, open_broker(settings), stop, until_current=until_current, on_progress=_logged("applied", watch)
+    )
     log.info("replica ends", extra={"records": done.records, "behind": done.behind, "ready": done.ready})
     return done
 
 
-def replay_replica(settings: Settings, stop: Event, *, base: Path | None, from_offset: int | None) -> Progress:
+def replay_replica(
+    settings: Settings, stop: Event, *, base: Path | None, from_offset: int | None, watch: Watch | None = None
+) -> Progress:
     """Raises what `connector.replica.replay` raises. The present replica stays until the new one is complete."""
     log.info("replay starts", extra={"path": str(settings.replica.path), "base": str(base) if base else None})
     done = replay(
@@ -39,13 +46,13 @@ def replay_replica(settings: Settings, stop: Event, *, base: Path | None, from_o
         stop,
         base=base,
         from_offset=from_offset,
-        on_progress=_logged("replayed"),
+        on_progress=_logged("replayed", watch),
     )
     log.info("replay ends", extra={"records": done.records, "switched": done.caught_up})
     return done
 
 
-def _logged(message: str) -> Callable[[Progress], None]:
+def _logged(message: str, watch: Watch | None) -> Watch:
     lines = ProgressLog(log, message)
     said: dict[str, object] = {"ready": False, "problem": None}
 
@@ -59,6 +66,8 @@ def _logged(message: str) -> Callable[[Progress], None]:
             else:
                 log.warning("waiting", extra={"problem": done.problem})
         said.update(ready=done.ready, problem=done.problem)
+        if watch is not None:
+            watch(done)
 
     return on_progress
 

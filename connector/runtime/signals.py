@@ -16,8 +16,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """The event that the first signal sets. Outside the main thread no signal is handled: only the caller sets it."""
+def stop_on_signals(*, announce: bool = True) -> Iterator[threading.Event]:
+    """The event that the first signal sets. Outside the main thread no signal is handled: only the caller sets it.
+
+    announce: say that the end may take a moment.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -27,8 +30,9 @@ def stop_on_signals() -> Iterator[threading.Event]:
         if stop.is_set():
             os._exit(128 + number)
         stop.set()
-        # Not logged from here: the signal may have come while the logging lock was held.
-        os.write(2, f"{signal.Signals(number).name}: stopping in order; once more to stop at once\n".encode())
+        if announce:
+            # Not logged from here: the signal may have come while the logging lock was held.
+            os.write(2, f"{signal.Signals(number).name}: stopping in order; once more to stop at once\n".encode())
 
     before = {number: signal.signal(number, handle) for number in _SIGNALS}
     try:

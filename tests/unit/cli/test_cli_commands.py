@@ -41,7 +41,9 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         if name.startswith("VECSYNC_"):
             monkeypatch.delenv(name)
     yield
-    logging.getLogger().handlers[:] = [h for h in logging.getLogger().handlers if not hasattr(h, "_vecsync")]
+    logging.getLogger().handlers[:] = [
+        h for h in logging.getLogger().handlers if type(h).__module__ != "connector.runtime.logs"
+    ]
 
 
 @pytest.mark.parametrize(("words", "command"), ALL, ids=[" ".join(words) for words, _ in ALL])
@@ -160,7 +162,7 @@ def test_secrets_are_masked_everywhere(capsys: pytest.CaptureFixture[str], monke
     Path("secrets").mkdir()
     Path("secrets/VECSYNC_SOURCE__PASSWORD").write_text("very-secret-1\n")
     monkeypatch.setenv("VECSYNC_SECRETS_DIR", "secrets")
-    monkeypatch.setenv("VECSYNC_BROKER__OPTIONS", '{"sasl.password": "very-secret-2"}')
+    monkeypatch.setenv("VECSYNC_BROKER__OPTIONS", '{"ssl.key.password": "very-secret-2"}')
     for arguments in (
         ["config", "show"],
         ["config", "show", "--json"],

@@ -31,7 +31,7 @@ class _Lines(logging.Handler):
 
 def _remove_handlers() -> None:
     root = logging.getLogger()
-    root.handlers[:] = [handler for handler in root.handlers if not hasattr(handler, "_vecsync")]
+    root.handlers[:] = [handler for handler in root.handlers if type(handler).__module__ != "connector.runtime.logs"]
 
 
 def test_progress_is_logged_every_ten_seconds_of_work_and_every_five_minutes_of_rest() -> None:
@@ -82,7 +82,7 @@ def test_distance_in_trigger_logs() -> None:
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_logs_hold_no_secret(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     settings = Settings(
-        source={"password": "hunter2"}, broker={"options": {"sasl.password": "hunter3"}}, log={"format": form}
+        source={"password": "hunter2"}, broker={"options": {"ssl.key.password": "hunter3"}}, log={"format": form}
     )
     configure_logging(settings)
     try:
