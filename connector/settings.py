@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,9 @@ from pydantic_settings import (
     SettingsConfigDict,
     YamlConfigSettingsSource,
 )
-from yaml import YAMLError
+from yaml import MappingNode, SafeLoader, YAMLError
+from yaml import load as load_yaml
+from yaml.constructor import ConstructorError
 
 from connector.errors import ConfigurationError
 
@@ -27,8 +30,9 @@ ENV_PREFIX = "VECSYNC_"
 DEFAULT_FILE = "vecsync.yaml"
 
 
+# An error must not repeat what was given: it may be a password in the wrong place.
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class TlsSettings(Section):
@@ -85,7 +89,7 @@ class SourceSettings(Section):
     @field_validator("url")
     @classmethod
     def _no_password(cls, url: str) -> str:
-        if re.match(r"^[a-z]+://[^/@]*:[^/@]*@", url):
+        if re.match(r"(?!sqlite:)[a-z]+://([^@]*:[^@]*@|.*[?&]passw)", url):
             raise ValueError("holds a password; give it as VECSYNC_SOURCE__PASSWORD or in a secrets file")
         return url
 
@@ -106,9 +110,16 @@ class BrokerSettings(Section):
     bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers to begin with.")
     path: Path = Field(Path("events.db"), description="File of the embedded log.")
     options: dict[str, str | int | float | bool] = Field(
-        {}, description="librdkafka settings, passed through (`security.protocol`, `sasl.mechanism`, ...)."
+        {}, repr=False, description="librdkafka settings, passed through (`security.protocol`, `sasl.mechanism`, ...)."
     )
     password: SecretStr | None = Field(None, description="`sasl.password`, by environment or secrets file.")
+
+    @field_validator("options")
+    @classmethod
+    def _no_password(cls, options: dict[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:
+        if "sasl.password" in options:
+            raise ValueError("sasl.password is given as VECSYNC_BROKER__PASSWORD or in a secrets file")
+        return options
 
 
 class TopicsSettings(Section):
@@ -160,11 +171,38 @@ class LogSettings(Section):
     format: Literal["auto", "console", "json"] = Field("auto", description="`auto`: console on a terminal, else JSON.")
 
 
+class _StrictLoader(SafeLoader):
+    """YAML itself lets the last of two equal keys win."""
+
+    def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[object] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _YamlFile(YamlConfigSettingsSource):
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        with file_path.open(encoding="utf-8") as file:
+            content = load_yaml(file, _StrictLoader)  # noqa: S506 - it is a SafeLoader
+        if content is not None and not isinstance(content, dict):
+            raise ValueError(f"{file_path} holds no sections")
+        return content or {}
+
+
 class Settings(BaseSettings):
     """Everything. `load` is the way to make one."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+        dotenv_filtering="match_prefix",  # `.env` is shared with other programs; what begins as ours must be known
     )
 
     source: SourceSettings = Field(SourceSettings(), description="The database whose documents are followed.")
@@ -184,7 +222,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        yaml = YamlConfigSettingsSource(settings_cls)
+        yaml = _YamlFile(settings_cls)
         secrets = NestedSecretsSettingsSource(file_secret_settings)
         return init_settings, env_settings, dotenv_settings, secrets, yaml
 
@@ -245,27 +283,29 @@ def dotted(values: dict[str, Any]) -> dict[str, Any]:
 def _class_for(file: Path | None) -> type[Settings]:
     if file is not None and not file.is_file():
         raise ConfigurationError(f"there is no configuration file {file}", hint="Write one, or leave out --config.")
-    unknown = [
-        name
-        for name in os.environ
-        if name.startswith(ENV_PREFIX)
-        and name != f"{ENV_PREFIX}SECRETS_DIR"
-        and name[len(ENV_PREFIX) :].split("__")[0].lower() not in Settings.model_fields
-    ]
-    if unknown:
-        raise ConfigurationError(
-            f"unknown environment variable {unknown[0]}", hint="Sections and keys are joined by two underscores."
-        )
+    secrets = os.environ.get(f"{ENV_PREFIX}SECRETS_DIR")
+    files = os.listdir(secrets) if secrets is not None and os.path.isdir(secrets) else []
+    for place, names in (("environment variable", list(os.environ)), ("secrets file", files)):
+        for name in names:
+            if name.upper().startswith(ENV_PREFIX) and not _is_known(name.upper()):
+                raise ConfigurationError(
+                    f"unknown {place} {name}", hint="Sections and keys are joined by two underscores."
+                )
 
     class _Loaded(Settings):
         model_config = SettingsConfigDict(
             yaml_file=file or Path(DEFAULT_FILE),
             env_file=".env",
-            secrets_dir=os.environ.get(f"{ENV_PREFIX}SECRETS_DIR"),
+            secrets_dir=secrets,
             secrets_dir_missing="error",
         )
 
     return _Loaded
+
+
+def _is_known(name: str) -> bool:
+    """Whether it names a section; whether that has the key shows when the section is read."""
+    return name == f"{ENV_PREFIX}SECRETS_DIR" or name[len(ENV_PREFIX) :].split("__")[0].lower() in Settings.model_fields
 
 
 def _plain(message: str, kind: str) -> str:

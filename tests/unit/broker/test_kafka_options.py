@@ -43,7 +43,6 @@ MAX_BYTES = 2**20
         ("group.id", "g"),
         ("bootstrap.servers", "elsewhere:9092"),
         ("metadata.broker.list", "elsewhere:9092"),
-        ("sasl.password", "x"),
         ("message.max.bytes", 10),
         ("test.mock.num.brokers", 3),
     ],
