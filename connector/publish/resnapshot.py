@@ -21,7 +21,7 @@ from connector.wire import encode_position, position_key
 
 
 def request_snapshot(source: Source, broker: Broker, settings: Settings) -> SourcePosition:
-    """Records where the next run begins; returns it. Another server, or a log begun anew, gets a new epoch.
+    """Records where the next run begins, in a new epoch; returns it.
 
     Raises DataRefused without a recorded position (the first run takes a snapshot anyhow).
     """
@@ -31,12 +31,8 @@ def request_snapshot(source: Source, broker: Broker, settings: Settings) -> Sour
             f"nothing is recorded for prefix {settings.topics.prefix!r}",
             hint="Run `vecsync capture run`: its first run takes a snapshot.",
         )
-    fresh = source.start(recorded.source.epoch)
-    old = recorded.source
-    behind = (fresh.file, fresh.position, fresh.dataset_log_seq) < (old.file, old.position, old.dataset_log_seq)
-    if fresh.identity != old.identity or behind:
-        fresh = replace(fresh, epoch=old.epoch + 1)
-    fresh = replace(fresh, snapshot=None, snapshot_done=False)
+    # What was changed unseen left no trace in the log: only a new epoch puts the rows above what was published for them.
+    fresh = replace(source.start(recorded.source.epoch + 1), snapshot=None, snapshot_done=False)
     admin = broker.admin()
     try:
         ends = dict(admin.end_offsets(lanes))
