@@ -21,7 +21,7 @@ PAGE_BYTES = 16384
 _CACHE_KIB = 65536
 _CHECKPOINT_PAGES = 2000  # 32 MiB of log between two checkpoints
 _WAL_KEPT_BYTES = 64 * 2**20
-_BUSY_MS = 10_000
+BUSY_MS = 10_000
 
 
 def load_vectors(connection: apsw.Connection) -> None:
@@ -78,7 +78,7 @@ def open_reader(path: Path) -> apsw.Connection:
 
 def _prepare(connection: apsw.Connection) -> None:
     load_vectors(connection)
-    connection.set_busy_timeout(_BUSY_MS)
+    connection.set_busy_timeout(BUSY_MS)
     connection.pragma("temp_store", "memory")
 
 

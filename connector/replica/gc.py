@@ -8,6 +8,7 @@ version above it. A sweep finds what no entry named, so a lost tombstone is harm
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +18,12 @@ import apsw
 from connector.model import ZERO_ORDER, CommitOrder, Lane
 from connector.replica import schema, state
 from connector.replica.apply import Applier
-from connector.replica.connection import file_error
+from connector.replica.connection import BUSY_MS, file_error
 from connector.replica.lanes import data_topic_of
 
 _ENTRIES = 5000  # looked at in one round
 _SWEEP_S = 600.0
+_EMPTY_LOG_S = 60.0  # emptying the log waits for the disk
 _PAGES = 256  # given back to the file system in one round: the applier waits meanwhile
 _REBUILD_BYTES = 4 * 2**20  # less is not worth writing a vec0 table anew
 _LIVE_RATIO = 0.5
@@ -48,6 +50,7 @@ class Collector:
         self._after = 0  # where the next round goes on in the queue, so that waiting entries hold up nobody
         self._swept_at = time.monotonic()
         self._reclaiming = False
+        self._emptied_at = time.monotonic()
 
     def round(self) -> Collected:
         """A bounded piece of work. Raises ReplicaRefused when the file cannot be written."""
@@ -55,10 +58,14 @@ class Collector:
             collected = self._run_queue()
             if time.monotonic() - self._swept_at >= _SWEEP_S:
                 collected += self._sweep()
-            freed = self._give_back(_PAGES) if self._reclaiming or collected else 0
-            self._reclaiming = bool(freed) or bool(collected)
+            if not (self._reclaiming or collected):
+                return Collected()
+            freed = self._give_back(_PAGES)
+            self._reclaiming = bool(freed or collected)
             if collected and not freed:
                 self._rebuild_sparse()
+            if not self._reclaiming and time.monotonic() - self._emptied_at >= _EMPTY_LOG_S:
+                self._empty_log()
             return self._report(collected, freed)
         except apsw.Error as error:
             raise file_error(error, self._file) from error
@@ -81,16 +88,20 @@ class Collector:
                 freed += step
             self._reclaiming = False
             report = self._report(0, freed)
-            self._connection.set_busy_timeout(0)
-            try:
-                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-            except apsw.BusyError:
-                return report  # a reader is in the way; the log is emptied when it has gone
-            finally:
-                self._connection.set_busy_timeout(10_000)
+            self._empty_log()
             return report
         except apsw.Error as error:
             raise file_error(error, self._file) from error
+
+    def _empty_log(self) -> None:
+        """The write-ahead log holds old pages until it is written over. A reader in the way puts it off."""
+        self._emptied_at = time.monotonic()
+        self._connection.set_busy_timeout(0)
+        try:
+            with contextlib.suppress(apsw.BusyError):
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        finally:
+            self._connection.set_busy_timeout(BUSY_MS)
 
     def waiting(self) -> int:
         return int(self._connection.execute("SELECT count(*) FROM gc_queue").get)
