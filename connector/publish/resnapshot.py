@@ -31,7 +31,7 @@ def request_snapshot(source: Source, broker: Broker, settings: Settings) -> Sour
             f"nothing is recorded for prefix {settings.topics.prefix!r}",
             hint="Run `vecsync capture run`: its first run takes a snapshot.",
         )
-    # What was changed unseen left no trace in the log: only a new epoch puts the rows above what was published for them.
+    # What was changed unseen left no trace in the log: only a new epoch puts the rows above what was published before.
     fresh = replace(source.start(recorded.source.epoch + 1), snapshot=None, snapshot_done=False)
     admin = broker.admin()
     try:
