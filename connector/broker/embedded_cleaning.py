@@ -33,7 +33,6 @@ DEFAULT_CONFIG = {
     "retention.ms": "604800000",
 }
 
-_INTERVAL_S = 60.0
 _DELETE_RECORDS = 500  # by one transaction
 _MIN_DIRTY = 1000  # fewer new records than this are not worth a look at the whole partition
 
@@ -156,28 +155,46 @@ def _compact(connection: apsw.Connection, lane: _Lane, until_ms: int, min_dirty:
 class Cleaner:
     """Runs a round now and then, beside the producer that owns it, in a thread with a connection of its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, interval_s: float = 60.0) -> None:
         self._path = path
-        self._due = time.monotonic() + _INTERVAL_S
+        self._interval_s = interval_s
+        self._due = time.monotonic() + interval_s
         self._thread: threading.Thread | None = None
+        self._connection: apsw.Connection | None = None
+        self._guard = threading.Lock()
+        self._stopping = False
 
     def now_and_then(self) -> None:
         now = time.monotonic()
         if now < self._due or (self._thread is not None and self._thread.is_alive()):
             return
-        self._due = now + _INTERVAL_S
+        self._due = now + self._interval_s
         self._thread = threading.Thread(target=self._run, name="embedded-log-cleaning", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Waits for a round that is under way."""
-        if self._thread is not None:
-            self._thread.join()
+        """Breaks off a round that is under way; the next one begins it anew."""
+        self._stopping = True
+        while self._thread is not None and self._thread.is_alive():
+            with self._guard:  # a connection that has been closed cannot be interrupted
+                if self._connection is not None:
+                    self._connection.interrupt()
+            self._thread.join(0.01)
 
     def _run(self) -> None:
         try:
-            removed = clean(self._path)
+            connection = open_log(self._path)
+            try:
+                self._connection = connection
+                with reporting(self._path):
+                    removed = _round(connection, time.time_ns() // 1_000_000, _MIN_DIRTY)
+            finally:
+                with self._guard:
+                    self._connection = None
+                connection.close()
         except VecsyncError as error:
+            if self._stopping and isinstance(error.__cause__, apsw.InterruptError):
+                return
             # The log stays as it is and only takes more room; the producer itself meets a broken file soon enough.
             log.warning("the log was not cleaned", extra={"path": str(self._path), "error": str(error)})
         else:

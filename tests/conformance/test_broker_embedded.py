@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from connector.broker import Record, TopicSpec
 from connector.broker.connect import open_broker
 from connector.broker.embedded import EmbeddedBroker
-from connector.broker.embedded_cleaning import clean
+from connector.broker.embedded_cleaning import Cleaner, clean
 from connector.broker.embedded_file import decode_headers, encode_headers, open_log
 from connector.errors import ConfigurationError, CorruptedLog, DeliveryFailed, ForeignLog, Unreachable
 from connector.model import Lane
@@ -263,6 +264,49 @@ def test_retention_is_a_week_unless_said(log: EmbeddedLog) -> None:
     send_all(log, [(lane, b"k", b"v")] * 3)
     assert clean(log.path, now_ms=_now_ms() + 6 * DAY_MS) == 0
     assert clean(log.path, now_ms=_now_ms() + 8 * DAY_MS) == 3
+
+
+def test_cleaning_beside_a_producer(log: EmbeddedLog, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    lane = _compacted(log)
+    send_all(log, [(lane, b"k", b"v")] * 3000)
+    cleaner = Cleaner(log.path, interval_s=3600)
+    cleaner.now_and_then()
+    cleaner.stop()
+    assert len(read_lanes(log, {lane: 0}, 3000)) == 3000
+    cleaner = Cleaner(log.path, interval_s=0)
+    cleaner.now_and_then()
+    deadline = time.monotonic() + 30
+    while "the log was cleaned" not in caplog.messages and time.monotonic() < deadline:
+        time.sleep(0.01)
+    cleaner.stop()
+    assert [r.offset for r in read_lanes(log, {lane: 0}, 1)] == [2999]
+
+
+def test_cleaning_is_broken_off_and_begun_again(log: EmbeddedLog, caplog: pytest.LogCaptureFixture) -> None:
+    lane = _compacted(log)
+    send_all(log, [(lane, b"k%d" % (n % 50), bytes(200)) for n in range(30_000)])
+    for delay_s in (0, 0.005, 0.02):
+        cleaner = Cleaner(log.path, interval_s=0)
+        cleaner.now_and_then()
+        time.sleep(delay_s)
+        cleaner.stop()
+    assert not caplog.messages
+    clean(log.path, now_ms=_now_ms() + 1)
+    assert [r.offset for r in read_lanes(log, {lane: 0}, 50)] == list(range(29_950, 30_000))
+
+
+def test_cleaning_that_fails_says_so_and_leaves_the_producer_alone(
+    log: EmbeddedLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.path.write_text("not a log, " * 1000)
+    cleaner = Cleaner(log.path, interval_s=0)
+    cleaner.now_and_then()
+    deadline = time.monotonic() + 30
+    while not caplog.messages and time.monotonic() < deadline:
+        time.sleep(0.01)
+    cleaner.stop()
+    assert caplog.messages == ["the log was not cleaned"]
 
 
 @settings(max_examples=30, deadline=None)
