@@ -25,12 +25,14 @@ _DATASET_PARTS = ("description", "source_uri", "last_scn")
 class TableRows(NamedTuple):
     """How to select rows of one table and what to make of them.
 
-    name, columns: quoted. key: positions, among the columns, of those that make the key that rows are read by.
+    name, columns: quoted. shown: what is selected for each column, nearly always the column itself. key: positions,
+    among the columns, of those that make the key that rows are read by.
     forced: the key is the primary key, and no other index may be used in its place.
     """
 
     name: str
     columns: tuple[str, ...]
+    shown: tuple[str, ...]
     key: tuple[int, ...]
     forced: bool
     make: Callable[[Sequence[Any]], tuple[RowKey, Row]]
@@ -39,7 +41,7 @@ class TableRows(NamedTuple):
         """Rows in the order of the key."""
         index = " FORCE INDEX (PRIMARY)" if self.forced else ""
         order = ", ".join(self.columns[at] for at in self.key)
-        sql = f"SELECT {', '.join(self.columns)} FROM {self.name}{index} WHERE {where} ORDER BY {order}"  # noqa: S608 -- quoted
+        sql = f"SELECT {', '.join(self.shown)} FROM {self.name}{index} WHERE {where} ORDER BY {order}"  # noqa: S608 -- quoted
         return sql if limit is None else f"{sql} LIMIT {limit}"
 
     def following(self, after: Sequence[str] | None) -> str:
@@ -71,7 +73,7 @@ def text_literal(text: str) -> str:
 
 def document_rows(shape: TableShape) -> TableRows:
     """Raises ConfigurationError unless the table can be read."""
-    shape.must_be_usable()
+    shape.must_be_readable()
     parts = [*REQUIRED, *(part for part in OPTIONAL if part in shape.mapped)]
     created = parts.index("created_at") if "created_at" in parts else -1
     updated = parts.index("updated_at") if "updated_at" in parts else -1
@@ -93,9 +95,14 @@ def document_rows(shape: TableShape) -> TableRows:
         return key, document
 
     columns = [shape.mapped[part] for part in parts]
+    names = tuple(quoted(name, "mysql") for name in columns)
+    embedding_type = next(column.type for column in shape.columns if column.name == shape.mapped["embedding"])
+    # MySQL's type VECTOR is unknown to PyMySQL; its bytes are what is wanted.
+    as_bytes = f"CAST({names[4]} AS BINARY)" if embedding_type.startswith("vector") else names[4]
     return TableRows(
         _qualified(shape.database, shape.table),
-        tuple(quoted(name, "mysql") for name in columns),
+        names,
+        (*names[:4], as_bytes, *names[5:]),
         tuple(columns.index(name) for name in shape.primary_key),
         True,
         make,
@@ -104,7 +111,7 @@ def document_rows(shape: TableShape) -> TableRows:
 
 def dataset_rows(shape: TableShape, mapping: Mapping) -> TableRows:
     """Of the datasets that the shadow table belongs to. Raises ConfigurationError unless they can be read."""
-    shape.must_be_usable()
+    shape.must_be_readable()
     there = {column.name.lower(): column.name for column in shape.dataset_columns}
     parts = [part for part in _DATASET_PARTS if part in there]
     table = f"{shape.database}.{mapping.dataset_table}"
@@ -119,9 +126,11 @@ def dataset_rows(shape: TableShape, mapping: Mapping) -> TableRows:
         return DatasetKey(_key_text(row[0], table, mapping.dataset_id)), dataset
 
     columns = [there.get(mapping.dataset_id.lower(), mapping.dataset_id), *(there[part] for part in parts)]
+    names = tuple(quoted(name, "mysql") for name in columns)
     return TableRows(
         _qualified(shape.database, mapping.dataset_table),
-        tuple(quoted(name, "mysql") for name in columns),
+        names,
+        names,
         (0,),
         False,
         make,

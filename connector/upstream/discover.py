@@ -110,6 +110,14 @@ class TableShape:
 
     def must_be_usable(self) -> None:
         """Raises ConfigurationError unless documents can be read from and written to this table."""
+        self.must_be_readable()
+        if self.missing_of_datasets:
+            raise ConfigurationError(
+                f"the table of datasets has no column {', '.join(self.missing_of_datasets)}", hint="Add the columns."
+            )
+
+    def must_be_readable(self) -> None:
+        """Raises ConfigurationError unless documents can be read from this table."""
         if not self.exists or not self.dataset_table_exists:
             what = f"table {self.table}" if not self.exists else "the table of datasets"
             raise ConfigurationError(
@@ -119,10 +127,6 @@ class TableShape:
             raise ConfigurationError(
                 f"table {self.table} has no column {', '.join(self.missing)}",
                 hint="Name the columns in source.mapping, or add them.",
-            )
-        if self.missing_of_datasets:
-            raise ConfigurationError(
-                f"the table of datasets has no column {', '.join(self.missing_of_datasets)}", hint="Add the columns."
             )
         if not self.key_is_usable:
             raise ConfigurationError(

@@ -220,8 +220,8 @@ def test_under_load_every_select_sees_what_it_must_and_nothing_beyond_its_high_m
     begin = LogEnd(*log_end(server))
     context = multiprocessing.get_context("spawn")
     seen: Queue[Any] = context.Queue()
-    writers = [context.Process(target=commit_many, args=(address, n, xa, 2.0)) for n in range(1, 5)]
-    looker = context.Process(target=look_often, args=(address, server.kind, xa, 2.0, seen))
+    writers = [context.Process(target=commit_many, args=(address, n, xa, 1.2)) for n in range(1, 5)]
+    looker = context.Process(target=look_often, args=(address, server.kind, xa, 1.2, seen))
     for process in (*writers, looker):
         process.start()
     looks = seen.get(timeout=60)
