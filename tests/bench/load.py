@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
+from array import array
 
 from tests.servers.model import SqlDatabase, SqlServer
 from tests.system.schema import create_tables
@@ -36,6 +36,8 @@ def prepare(server: SqlServer, name: str) -> SqlDatabase:
 def insert(database: SqlDatabase, rows: int, dims: int = 384, transaction: int = 500) -> None:
     """That many documents of about 2.1 KB (384-d), in transactions of that many rows."""
     rng = random.Random(7)
+    # Vectors that can be searched (random bytes are mostly no numbers), drawn from a pool: making one takes long.
+    pool = [array("f", [rng.gauss(0, 1) for _ in range(dims)]).tobytes() for _ in range(500)]
     connection = database.connect(autocommit=False)
     with connection, connection.cursor() as cursor:
         for start in range(0, rows, transaction):
@@ -43,7 +45,7 @@ def insert(database: SqlDatabase, rows: int, dims: int = 384, transaction: int =
                 "INSERT INTO shadow_vec_docs (dataset_id, id, content, meta, embedding, embedding_model, scn) "
                 "VALUES (%s, %s, %s, %s, %s, %s, %s)",
                 [
-                    (f"d{n % DATASETS}", f"document/{n}", text(rng), '{"path": "a/b.md"}', os.urandom(4 * dims), "m", n)
+                    (f"d{n % DATASETS}", f"document/{n}", text(rng), '{"path": "a/b.md"}', pool[n % len(pool)], "m", n)
                     for n in range(start, min(start + transaction, rows))
                 ],
             )
