@@ -212,7 +212,8 @@ class SourcePosition:
     """Where a source stands: enough to resume, always between two transactions.
 
     `file`/`position` name the end of the last transaction; both are empty for trigger logs, which use
-    `dataset_log_seq` and `cursors`.
+    `dataset_log_seq` and `cursors`. `file_began`: when that file was begun, in seconds since the epoch, as it says
+    itself; a file of that name with another time is of another log. 0: not known.
     `open_file`/`open_position`: where the earliest transaction begins that is prepared (XA) and not ended; reading
     must go on from there, though everything up to `position` has been dealt with. Empty: there is none.
     """
@@ -222,6 +223,7 @@ class SourcePosition:
     gtid_set: str | None = None
     file: str = ""
     position: int = 0
+    file_began: int = 0
     open_file: str = ""
     open_position: int = 0
     dataset_log_seq: int = 0

@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Protocol
 
-from connector.errors import CorruptedLog, UnsupportedChange
+from connector.errors import CorruptedLog, ForeignLog, UnsupportedChange
 from connector.model import Change, SourcePosition, Transaction
 from connector.source.binlog.decoder import Decoder
+from connector.source.binlog.events import EventType
 from connector.source.binlog.gtid import Gtid, GtidSet, MariadbGtid, MariadbGtidList
 from connector.source.binlog.heads import Xid
 from connector.source.binlog.items import (
@@ -93,6 +95,8 @@ class BinlogStream:
 
     def reached(self, head: SourcePosition) -> bool:
         at = self.position()
+        if not at.file_began:
+            return False  # nothing was heard yet: it is not known whether this is the log that was recorded
         return (file_number(at.file), at.position) >= (file_number(head.file), head.position)
 
     def close(self) -> None:
@@ -116,7 +120,23 @@ class BinlogStream:
             if event is None:
                 return None
             self._items = iter(self._decoder.feed(event))
+            if event[4] == EventType.FORMAT_DESCRIPTION:
+                self._refuse_another_file()
             left = deadline - time.monotonic()
+
+    def _refuse_another_file(self) -> None:
+        """Positions and GTIDs begin anew after a reset, and may look as if the log just went on."""
+        at, decoder = self._at, self._decoder
+        if decoder.position[0] != at.file or not decoder.file_began:
+            return
+        if not at.file_began:
+            self._at = replace(at, file_began=decoder.file_began)
+        elif at.file_began != decoder.file_began:
+            began, recorded = (datetime.fromtimestamp(t, UTC).isoformat() for t in (decoder.file_began, at.file_began))
+            raise ForeignLog(
+                f"{at.file} was begun at {began} on the source, and the one that was read before at {recorded}: "
+                "the source was reset, or is another server"
+            )
 
     def _take(self, item: Item) -> Transaction | None:
         if isinstance(item, Rows | StatementItem):
@@ -213,6 +233,7 @@ class BinlogStream:
             at,
             file=file,
             position=position,
+            file_began=self._decoder.file_began if self._decoder.position[0] == file else 0,
             gtid_set=str(self._gtids) or None,
             open_file=first.file if first else "",
             open_position=first.position if first else 0,

@@ -90,6 +90,7 @@ class Decoder:
         self._selection = selection
         self._at = FilePosition(file, position)
         self._format = BEFORE_FIRST
+        self._file_began = 0
         self._head: _Head | None = None
         self._open = False
         self._tables: dict[int, RowPlan | None] = {}
@@ -115,6 +116,11 @@ class Decoder:
     def format(self) -> FormatDescription:
         """Of the file being read; before the first format description a neutral one."""
         return self._format
+
+    @property
+    def file_began(self) -> int:
+        """When the file of `position` was begun, in seconds since the epoch; 0 before its format description."""
+        return self._file_began
 
     @property
     def position(self) -> tuple[str, int]:
@@ -203,6 +209,7 @@ class Decoder:
 
     def _format_description(self, header: EventHeader, event: bytes) -> tuple[Item, ...]:
         self._format = parse_format(event)
+        self._file_began = self._format.began
         self._tables.clear()
         self._at.advance(header, contiguous=False)
         if not self.in_transaction:
@@ -218,6 +225,7 @@ class Decoder:
         file, position = heads.parse_rotate(body)
         if file != self._at.file:
             self._tables.clear()
+            self._file_began = 0
         self._at.file, self._at.end = file, position
         yield Rotated(file, position)
 

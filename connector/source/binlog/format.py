@@ -30,6 +30,7 @@ class FormatDescription(NamedTuple):
     created: int  # seconds since the epoch; 0 in the copy that is sent when reading starts inside a file
     crc32: bool
     table_id_size: int  # 6, or 4 in files of very old servers
+    began: int = 0  # when the file was begun, in seconds since the epoch, also in copies: no two logs share it
 
 
 # What holds until the first format description arrives: the server's made-up ROTATE comes before it.
@@ -71,6 +72,7 @@ def parse_format(event: bytes) -> FormatDescription:
         created=fixed(event, HEADER_SIZE + 52, 4),
         crc32=algorithm == _CHECKSUM_CRC32,
         table_id_size=_ROWS_HEADER_SIZES[table_map_header],
+        began=fixed(event, 0, 4),
     )
 
 
