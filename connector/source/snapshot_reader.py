@@ -85,18 +85,8 @@ class SqlSnapshotReader:
     def _open(self) -> tuple[Connection, Visibility]:
         if self._connection is not None and self._visibility is not None:
             return self._connection, self._visibility
-        connection = self._connection = open_connection(self._source)
+        connection = self._connection = reading_session(self._source, self._identity)
         mariadb = self._identity.connector == "mariadb"
-        found = query(connection, f"SELECT {'@@server_id' if mariadb else '@@server_uuid'}")[0][0]
-        expected = self._identity.server_id if mariadb else self._identity.uuid
-        if str(found) != str(expected):
-            raise ForeignLog(
-                f"the snapshot's connection reached server {found}, and the binlog is that of {expected}",
-                hint="Let source.url name one server, not a balancer in front of several.",
-            )
-        query(connection, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        query(connection, f"SET SESSION {'max_statement_time' if mariadb else 'max_execution_time'} = 0")
-        connection.decoders = {}  # values as they are sent: text as text, bytes as bytes
         self._visibility = MariadbVisibility(connection) if mariadb else MysqlVisibility(connection)
         return connection, self._visibility
 
@@ -148,6 +138,31 @@ class SqlSnapshotReader:
             self._limit = min(limit * 2, self._source.snapshot_chunk_rows)
         more = not whole or len(rows) == limit
         return rows, tuple(last[at] for at in rows_of.key) if more and last is not None else None, whole
+
+
+def reading_session(source: SourceSettings, identity: SourceIdentity) -> Connection:
+    """A connection whose SELECTs give values as `snapshot_rows` takes them, each in one consistent state.
+
+    Raises Unreachable, AuthenticationFailed, ForeignLog when another server than that of `identity` answers, and
+    pymysql.Error.
+    """
+    connection = open_connection(source)
+    try:
+        mariadb = identity.connector == "mariadb"
+        found = query(connection, f"SELECT {'@@server_id' if mariadb else '@@server_uuid'}")[0][0]
+        expected = identity.server_id if mariadb else identity.uuid
+        if str(found) != str(expected):
+            raise ForeignLog(
+                f"the snapshot's connection reached server {found}, and the binlog is that of {expected}",
+                hint="Let source.url name one server, not a balancer in front of several.",
+            )
+        query(connection, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        query(connection, f"SET SESSION {'max_statement_time' if mariadb else 'max_execution_time'} = 0")
+    except BaseException:
+        connection.close()
+        raise
+    connection.decoders = {}  # values as they are sent: text as text, bytes as bytes
+    return connection
 
 
 def _abandon(cursor: SSCursor) -> None:

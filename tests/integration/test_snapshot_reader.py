@@ -12,11 +12,13 @@ from connector.errors import ConfigurationError, ForeignLog, PreflightRefused, U
 from connector.model import CommitOrder, DocKey, Document
 from connector.settings import SourceSettings
 from connector.source.binlog_source import BinlogSource
+from connector.source.present import present_rows
 from connector.source.snapshot import Chunk, Row, RowKey
-from connector.source.snapshot_reader import SqlSnapshotReader
+from connector.source.snapshot_reader import SqlSnapshotReader, reading_session
+from connector.upstream.discover import mysql_shape
 from tests.servers.fix_sql import StartSqlServer, fresh_database
 from tests.servers.model import SqlDatabase
-from tests.system.schema import create_tables
+from tests.system.schema import PrimaryKey, create_tables
 from tests.system.settings import settings, source_section
 
 LOW = CommitOrder(1, 0, 0, 0)
@@ -237,3 +239,24 @@ def test_mysql_vectors(mysql_database: SqlDatabase, opened: list[Reading]) -> No
     (row,) = reading.chunk().rows.values()
     assert isinstance(row, Document)
     assert row.embedding == bytes.fromhex("0000803f000000c0")
+
+
+@pytest.mark.parametrize("key", ["dataset_and_id", "id"])
+def test_present_rows_are_those_of_exactly_these_keys(sql_database: SqlDatabase, key: PrimaryKey) -> None:
+    create_tables(sql_database, key)
+    sql_database.execute(
+        f"ALTER TABLE {TABLE} MODIFY id VARCHAR(191) COLLATE utf8mb4_general_ci NOT NULL",
+        "INSERT INTO vec_dataset (dataset_id) VALUES ('d'), ('e')",
+        f"INSERT INTO {TABLE} (dataset_id, id, content)"
+        " VALUES ('d', 'a', 'one'), ('d', 'B', 'two'), ('e', 'c', 'three')",
+    )
+    reading = Reading(sql_database)
+    connection = reading_session(reading.settings, reading.identity)
+    try:
+        shape = mysql_shape(connection, sql_database.name, TABLE, reading.settings.mapping)
+        asked = {DocKey("d", "a"), DocKey("d", "b"), DocKey("d", "c"), DocKey("e", "c"), DocKey("x", "\\' OR 1 -- ")}
+        found = present_rows(connection, shape, asked)
+        assert {k: row.content for k, row in found.items()} == {DocKey("d", "a"): "one", DocKey("e", "c"): "three"}
+        assert present_rows(connection, shape, set()) == {}
+    finally:
+        connection.close()
