@@ -27,7 +27,13 @@ class KafkaConsumer:
         self._request_s = request_s
         self._positions: dict[Lane, int] = {}
         self._lanes: dict[str, dict[int, Lane]] = {}
-        self._held: VecsyncError | None = None  # raised once the records read before it have been handed out
+        # What the client said of the connection, and of what is assigned: each raised once the records read before it
+        # have been handed out. The second stays until there is another assignment.
+        self._held: VecsyncError | None = None
+        self._refusal: VecsyncError | None = None
+        self._refused: set[Lane] = set()
+        # Lanes read from one record early, with where they shall begin, and the leader epoch that record must have.
+        self._unproven: dict[Lane, tuple[int, int]] = {}
         self._lost = False  # the client has lost every broker; it may have found one again since
         self._doubted = False  # the client has said that a topic is not there
         self._ahead: list[Any] = []  # messages that came while only the client's errors were asked for
@@ -41,10 +47,12 @@ class KafkaConsumer:
 
     def assign(self, offsets: Mapping[Lane, int], leader_epochs: Mapping[Lane, int] | None = None) -> None:
         self._check_lanes(offsets)
-        epochs = leader_epochs or {}
+        unproven = {
+            lane: (offsets[lane], epoch) for lane, epoch in (leader_epochs or {}).items() if offsets.get(lane, 0) > 0
+        }
         places = [
-            TopicPartition(lane.topic, lane.partition, offset, leader_epoch=epochs[lane])
-            if lane in epochs
+            TopicPartition(lane.topic, lane.partition, offset - 1, leader_epoch=unproven[lane][1])
+            if lane in unproven
             else TopicPartition(lane.topic, lane.partition, offset)
             for lane, offset in offsets.items()
         ]
@@ -52,8 +60,10 @@ class KafkaConsumer:
             self._consumer.assign(places)
         except KafkaException as error:
             raise meaning(kafka_error(error), "assigning partitions") from error
+        self._unproven = unproven
         self._positions = dict(offsets)
-        self._held = None
+        self._held = self._refusal = None
+        self._refused = set()
         self._lanes = {}
         for lane in offsets:
             self._lanes.setdefault(lane.topic, {})[lane.partition] = lane
@@ -114,13 +124,12 @@ class KafkaConsumer:
                     self._hold(meaning(error, "reading"))
                 continue  # of an assignment that has been replaced
             if error is not None:
-                if error.code() != KafkaError._PARTITION_EOF:
-                    self._hold(meaning(error, f"reading {topic}[{partition}] at {positions[lane]}"))
-                elif offset > positions[lane]:
-                    positions[lane] = offset
+                self._judge(lane, error, offset)
                 continue
-            if offset < positions[lane]:
-                continue  # read ahead for an assignment that has been replaced
+            if self._unproven and lane in self._unproven:
+                self._prove(lane, offset, message.leader_epoch())
+            if offset < positions[lane] or lane in self._refused:
+                continue  # read for its epoch only, or read ahead for an assignment that has been replaced
             positions[lane] = offset + 1
             records.append(
                 Record(
@@ -135,6 +144,38 @@ class KafkaConsumer:
                 )
             )
         return records
+
+    def _judge(self, lane: Lane, error: KafkaError, offset: int) -> None:
+        """What came instead of a record."""
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._positions[lane] = max(self._positions[lane], offset)
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET and lane in self._unproven:
+            # The record before is gone, by retention it may be. Whether the lane's own offset is there shows next.
+            start, _ = self._unproven.pop(lane)
+            self._consumer.incremental_unassign([TopicPartition(lane.topic, lane.partition)])
+            self._consumer.incremental_assign([TopicPartition(lane.topic, lane.partition, start)])
+        else:
+            self._refuse(lane, meaning(error, f"reading {lane.topic}[{lane.partition}] at {self._positions[lane]}"))
+
+    def _prove(self, lane: Lane, offset: int, epoch: int | None) -> None:
+        """Offsets alone cannot tell a log that lost its last records, and got others, from the one that was read. The
+        client checks epochs when a leader changes, and not where reading begins."""
+        start, expected = self._unproven.pop(lane)
+        if offset == start - 1 and epoch != expected:
+            self._refuse(
+                lane,
+                ForeignLog(
+                    f"{lane.topic}[{lane.partition}] holds a record of leader epoch {epoch} at offset {offset}, where "
+                    f"one of epoch {expected} was read before: the log lost records to an unclean election",
+                    hint="Rebuild the replica with `vecsync replica replay`, and set unclean.leader.election.enable "
+                    "to false.",
+                ),
+            )
+
+    def _refuse(self, lane: Lane, error: VecsyncError) -> None:
+        self._refused.add(lane)
+        if self._refusal is None:
+            self._refusal = error
 
     def positions(self) -> Mapping[Lane, int]:
         return dict(self._positions)
@@ -158,6 +199,8 @@ class KafkaConsumer:
             self._held = error
 
     def _raise_held(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
         held, self._held = self._held, None
         if held is not None:
             raise held

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Producer, admin
 from pydantic import SecretStr
 
-from connector.broker import Record
+from connector.broker import Record, TopicSpec
 from connector.broker.kafka import KafkaBroker
 from connector.broker.kafka_admin import KafkaAdmin
 from connector.broker.kafka_consumer import KafkaConsumer
@@ -186,6 +186,68 @@ def test_a_leader_epoch_comes_with_records_and_may_be_given_back(log: KafkaLog) 
         assert epoch is not None
         consumer.assign({lane: 2}, {lane: epoch})
         assert [r.offset for r in read(consumer, 1)] == [2]
+        consumer.assign({lane: 0}, {lane: epoch})
+        assert [r.offset for r in read(consumer, 3)] == [0, 1, 2]
+        consumer.assign({lane: 3}, {lane: epoch})
+        assert not consumer.consume(10, 1)
+        assert consumer.positions() == {lane: 3}
+        log.forget_before(lane, 2)  # the record before is gone, and that is nothing bad
+        consumer.assign({lane: 2}, {lane: epoch})
+        assert [r.offset for r in read(consumer, 1)] == [2]
+        consumer.assign({lane: 2}, {lane: epoch + 1})
+        assert [r.offset for r in read(consumer, 1)] == [2]
+        consumer.assign({lane: 1}, {lane: epoch})
+        with pytest.raises(ForeignLog, match=lane.topic):
+            read(consumer, 1)
+        consumer.assign({lane: 3}, {lane: epoch + 1})
+        for _ in range(2):  # and not only once
+            with pytest.raises(ForeignLog, match=f"epoch {epoch} at offset 2, where one of epoch {epoch + 1}"):
+                read(consumer, 1)
+    finally:
+        consumer.close()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_log_that_lost_records_to_an_unclean_election_is_told(start_kafka: StartKafka, topic_prefix: str) -> None:
+    """The new leader never saw the last records, and has others at their offsets: only the epoch tells."""
+    server = start_kafka(nodes=3)
+    log = KafkaLog(topic_prefix, server.bootstrap_servers)
+    topic = f"{topic_prefix}.docs"
+    config = {"unclean.leader.election.enable": "true", "min.insync.replicas": "1"}
+    topics = log.broker.admin()
+    topics.create([TopicSpec(topic, 1, replication_factor=2, config=config)])
+    topics.close()
+    client, lane = log.admin, Lane(topic, 0)
+    partition = client.list_topics(topic, timeout=30).topics[topic].partitions[0]
+    leader = partition.leader
+    (follower,) = set(partition.replicas) - {leader}
+    send_all(log, [(lane, b"k", b"both")] * 3)
+    server.nodes[follower - 1].kill()
+    send_all(log, [(lane, b"k", b"first only")] * 5)
+    running = log.broker.consumer("g")
+    running.assign({lane: 0})
+    records = read(running, 8, 60)
+    assert [r.value for r in records] == [b"both"] * 3 + [b"first only"] * 5
+    epoch = records[-1].leader_epoch
+    assert epoch is not None
+    server.nodes[leader - 1].kill()
+    server.nodes[follower - 1].start()
+    deadline = time.monotonic() + 120
+    while client.list_topics(topic, timeout=30).topics[topic].partitions[0].leader != follower:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    send_all(log, [(lane, b"k", b"second only")] * 9)
+    with pytest.raises(ForeignLog, match=topic):
+        read(running, 1, 60)
+    running.close()
+    consumer = log.broker.consumer("g")
+    try:
+        consumer.assign({lane: 8}, {lane: epoch})
+        with pytest.raises(ForeignLog, match=topic):
+            read(consumer, 1, 60)
+        consumer.assign({lane: 8})  # without the epoch nothing seems wrong
+        assert read(consumer, 1)[0].value == b"second only"
     finally:
         consumer.close()
 
