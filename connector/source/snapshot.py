@@ -59,6 +59,7 @@ Row = Document | Dataset
 XaName = tuple[bytes, bytes, int]
 
 _LISTEN_S = 0.02  # while a chunk waits for the stream to come to its high mark, or for something to become visible
+_LONGEST_PAUSE_S = 1.0  # between two looks whether it is visible; the stream goes on
 _PATIENT_S = 10.0
 _FIRST_BACKOFF_S, _LAST_BACKOFF_S = 0.1, 5.0
 
@@ -171,6 +172,7 @@ class SnapshottingStream:
         self._xa: set[XaName] = set()  # streamed since a SELECT last saw everything
         self._not_before = 0.0
         self._waiting_since: float | None = None
+        self._pause_s = _LISTEN_S
         self._failing_since: float | None = None
         self._backoff_s = _FIRST_BACKOFF_S
 
@@ -274,7 +276,7 @@ class SnapshottingStream:
         if chunk is None:
             self._wait(progress.table)
             return False
-        self._waiting_since = None
+        self._waiting_since, self._pause_s = None, _LISTEN_S
         self._xa.clear()
         self._progress = progress
         self._pending = _Pending(progress.table, chunk, self._following(progress, chunk.last_key))
@@ -283,7 +285,8 @@ class SnapshottingStream:
     def _wait(self, table: str) -> None:
         """What was streamed is not visible yet. Usually it is in an instant; whoever waits for longer is told."""
         now = time.monotonic()
-        self._not_before = now + _LISTEN_S
+        self._not_before = now + self._pause_s
+        self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
         if self._waiting_since is None:
             self._waiting_since = now
         elif now - self._waiting_since >= _PATIENT_S:

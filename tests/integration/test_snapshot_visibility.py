@@ -141,6 +141,35 @@ def test_what_was_streamed_before_it_is_visible_is_not_lost(database: SqlDatabas
         snapshot.close()
 
 
+@pytest.mark.parametrize("waiting_server", ["mysql"], indirect=True)
+def test_mysql_with_many_owners_and_tags(database: SqlDatabase) -> None:
+    """All that are held in the gap at the same time are waited for, tagged ones too."""
+
+    def insert(id: str, tag: str) -> None:
+        with database.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(f"SET gtid_next = 'AUTOMATIC{tag}'")
+            cursor.execute("INSERT INTO shadow_vec_docs (dataset_id, id) VALUES ('d', %s)", [id])
+
+    reader = reader_of(database)
+    assert reader.read("shadow_vec_docs", None, mark_of_end(database), set()) is not None
+    tags = ["", ":one", "", ":two"]
+    threads = [threading.Thread(target=insert, args=(f"{n}", tag)) for n, tag in enumerate(tags)]
+    with held_in_the_gap(database, INSERT):
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 1
+        while database.server.query("SELECT @@GLOBAL.gtid_owned")[0][0].count("#") < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert database.server.query("SELECT @@GLOBAL.gtid_owned")[0][0].count("#") > 1
+        assert reader.read("shadow_vec_docs", None, mark_of_end(database), set()) is None
+        for thread in threads:
+            thread.join()
+        chunk = reader.read("shadow_vec_docs", None, mark_of_end(database), set())
+    assert chunk is not None
+    assert {key.id for key in chunk.rows if isinstance(key, DocKey)} == {"x", "0", "1", "2", "3"}
+    reader.close()
+
+
 def test_mariadb_lists_a_prepared_transaction_until_the_engine_has_committed_it(mariadb_database: SqlDatabase) -> None:
     """The place in the log that a consistent snapshot names may be ahead of XA commits; the reader asks for them."""
     create_tables(mariadb_database)
