@@ -121,7 +121,7 @@ class Follower:
         prefix = self._settings.topics.prefix
         while True:
             topics = lanes.find_topics(admin, prefix)
-            if topics.data:
+            if topics.data or lanes.recorded(self._connection):
                 return topics
             if until_current:
                 raise ConfigurationError(
@@ -147,10 +147,7 @@ class Follower:
         return offsets
 
     def _follow(self, admin: Admin, consumer: Consumer, topics: lanes.FollowedTopics, until_current: bool) -> bool:
-        try:
-            offsets = self._begin(admin, topics)
-        except apsw.Error as error:
-            raise file_error(error, self._file) from error
+        offsets = self._begin(admin, topics)
         have = lanes.recorded(self._connection)
         epochs = {lane: known for lane in offsets if (known := have[lane].leader_epoch) is not None}
         consumer.assign(offsets, epochs)
@@ -161,7 +158,7 @@ class Follower:
             return {lane: self._ends[lane] for lane in topics.data_lanes}
 
         readiness = Readiness(topics.compaction_lag_s, take_ends, time.monotonic)
-        self._note(problem=None)
+        self._note(problem=None, ready=False)
         self._collector.sweep()
         clock = _Clock(self._settings.replica.gc_interval_s)
         while not self._stop.is_set():

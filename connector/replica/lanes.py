@@ -10,7 +10,7 @@ from typing import Any
 import apsw
 
 from connector.broker import Admin, TopicInfo
-from connector.errors import ForeignLog, ReplicaRefused
+from connector.errors import ConfigurationError, ForeignLog, ReplicaRefused
 from connector.model import Lane
 from connector.topics import table_of_topic
 
@@ -50,9 +50,16 @@ def data_topic_of(tombstones: str) -> str:
 
 
 def find_topics(admin: Admin, prefix: str) -> FollowedTopics:
-    """Every table's topics under a prefix; none when nothing was published there yet. Raises Unreachable."""
+    """Every table's topics under a prefix; none when nothing was published there yet. Raises Unreachable,
+    ConfigurationError."""
     names = [*admin.list(f"{prefix}.")]
     tables = {name: table for name in names if (table := table_of_topic(prefix, name)) is not None}
+    for name, (_, shadow_table) in tables.items():
+        if any(name != other and shadow_table == tables[other][1] for other in tables):
+            raise ConfigurationError(
+                f"two databases under the prefix {prefix} have a table {shadow_table}: which is meant, nobody could tell",
+                hint="Publish each source under a topics.prefix of its own.",
+            )
     beside = [f"{name}{_TOMBSTONES}" for name in tables]
     found = admin.describe([*tables, *(name for name in beside if name in names)])
     data = [found[name] for name in sorted(tables) if name in found]

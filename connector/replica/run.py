@@ -72,19 +72,22 @@ def follow(
 ) -> Progress:
     """`run` on a file that is known. The caller holds the writer's lock."""
     connection = open_writer(file)
+    follower = None
     try:
-        try:
-            schema.prepare(connection, file)
-            follower = Follower(settings, broker, connection, file, stop, on_progress)
-        except apsw.Error as error:
-            raise file_error(error, file) from error
-        try:
-            done = follower.run(until_current=until_current)
-        except VecsyncError as error:
-            follower.close(error)
-            raise
+        schema.prepare(connection, file)
+        follower = Follower(settings, broker, connection, file, stop, on_progress)
+        done = follower.run(until_current=until_current)
         follower.close(None)
         return done
+    except VecsyncError as error:
+        if follower is not None:
+            follower.close(error)
+        raise
+    except apsw.Error as error:
+        known = file_error(error, file)
+        if follower is not None:
+            follower.close(known)
+        raise known from error
     finally:
         connection.close()
 

@@ -28,14 +28,15 @@ TOPICS = table_topics("t", "app", "shadow_vec_docs")
 class Log:
     """The topics of one shadow table, written as a publisher would."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, prefix: str = "t", **config: str) -> None:
         self.broker = broker
-        self.create()
+        self.topics = table_topics(prefix, "app", "shadow_vec_docs")
+        self.create(**config)
 
     def create(self, **config: str) -> None:
         admin = self.broker.admin()
         data = {"cleanup.policy": "compact", "min.compaction.lag.ms": "3600000", **config}
-        admin.create([TopicSpec(TOPICS.data, PARTITIONS, 1, data), TopicSpec(TOPICS.tombstones, PARTITIONS)])
+        admin.create([TopicSpec(self.topics.data, PARTITIONS, 1, data), TopicSpec(self.topics.tombstones, PARTITIONS)])
         admin.close()
 
     def publish(self, *changes: Change) -> None:
@@ -46,14 +47,14 @@ class Log:
             key = encode_key(change.key)
             value = encode_value(change, TransactionInfo("x", 1, True), 0)
             for p in lanes:
-                records.append((Lane(TOPICS.data, p), key, value))
+                records.append((Lane(self.topics.data, p), key, value))
                 if type(change) is not DocChange:
                     records.append(
-                        (Lane(TOPICS.tombstones, p), key, encode_tombstone(tombstone(dataset, None, change.order)))
+                        (Lane(self.topics.tombstones, p), key, encode_tombstone(tombstone(dataset, None, change.order)))
                     )
                 elif change.op is Op.DELETE:
                     named = tombstone(change.key.dataset_id, change.key.id, change.order)
-                    records.append((Lane(TOPICS.tombstones, p), key, encode_tombstone(named)))
+                    records.append((Lane(self.topics.tombstones, p), key, encode_tombstone(named)))
         self.send(*records)
 
     def send(self, *records: tuple[Lane, bytes | None, bytes | None]) -> None:
@@ -74,9 +75,9 @@ def settings(tmp_path: Path) -> Settings:
     return configured(tmp_path)
 
 
-def configured(directory: Path, name: str = "replica.db", **replica: Any) -> Settings:
+def configured(directory: Path, name: str = "replica.db", prefix: str = "t", **replica: Any) -> Settings:
     sections: dict[str, Any] = {
-        "topics": {"prefix": "t", "partitions": PARTITIONS},
+        "topics": {"prefix": prefix, "partitions": PARTITIONS},
         "replica": {"path": directory / name, "gc_interval_s": 0.05, **replica},
     }
     return Settings(**sections)
@@ -272,9 +273,10 @@ def test_two_replicas_of_one_log_are_equal(tmp_path: Path, log: Log) -> None:
     assert len(rows(first, every)) > 10
 
 
-def test_large_rows_are_applied_in_bounded_batches(log: Log, settings: Settings) -> None:
+def test_large_rows_are_applied_in_bounded_batches(tmp_path: Path, log: Log) -> None:
+    settings = configured(tmp_path, prefix="big")
     big = "word " * 2_000_000
-    log.create(**{"max.message.bytes": str(20 * 2**20)})
+    log = Log(log.broker, "big", **{"max.message.bytes": str(20 * 2**20)})
     log.publish(*(put("a", f"x{i}", at(i + 1), document(f"{i} {big[:900_000]}", vector(1, 2))) for i in range(30)))
     done = catch_up(settings, log)
     assert done.applied.upserted == 30
@@ -295,3 +297,31 @@ def test_the_file_is_consistent_after_all_this(log: Log, settings: Settings) -> 
     load_vectors(connection)
     assert_consistent(connection)
     connection.close()
+
+
+def test_a_table_that_is_published_later_is_followed_too(
+    log: Log, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connector.replica.consume._DISCOVER_S", 0.1)
+    log.publish(put("a", "x", at(1)))
+    running = Running(settings, log.broker)
+    try:
+        running.wait(lambda p: p.ready)
+        other = Log(log.broker)
+        other.topics = table_topics("t", "app", "more docs")
+        other.create()
+        other.publish(put("a", "y", at(2)))
+        running.wait(lambda p: p.records == 2 and p.ready)
+        assert rows(settings, 'SELECT id FROM "more docs"') == [("y",)]
+        assert ids(settings) == [("a", "x")]
+        assert rows(settings, "SELECT ready FROM replica_state") == [(1,)]
+    finally:
+        running.end()
+
+
+def test_two_tables_of_one_name_are_refused(log: Log, settings: Settings) -> None:
+    other = Log(log.broker)
+    other.topics = table_topics("t", "another", "shadow_vec_docs")
+    other.create()
+    with pytest.raises(ConfigurationError, match="two databases"):
+        catch_up(settings, log)

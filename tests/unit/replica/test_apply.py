@@ -354,3 +354,19 @@ def test_files_of_others_and_of_newer_programs_are_refused(tmp_path: Path) -> No
     (tmp_path / "text").write_text("no database " * 1000)
     with pytest.raises(ReplicaRefused, match="no SQLite file"):
         open_writer(tmp_path / "text")
+
+
+def test_a_full_disk_stops_it_and_loses_nothing(replica: Replica) -> None:
+    replica.apply(put("a", "x", at(1)), next_offset=1)
+    pages = replica.connection.pragma("page_count")
+    replica.connection.pragma("max_page_count", pages)  # SQLite says the same when the disk is full
+    many = [put("a", f"y{i}", at(i + 2), document("words " * 1000, vector(1, 2, 3, i))) for i in range(200)]
+    with pytest.raises(ReplicaRefused, match="no space is left") as refused:
+        replica.apply(*many, next_offset=201)
+    assert "goes on" in refused.value.hint
+    assert replica.contents() == {"a.x": "x 1"}
+    assert replica.next_offset() == 1
+    replica.connection.pragma("max_page_count", 1_000_000)
+    replica.apply(*many, next_offset=201)
+    assert len(replica.contents()) == 201
+    assert replica.next_offset() == 201
