@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,20 +12,42 @@ import typer
 from typer.core import TyperGroup
 
 from connector import __version__
-from connector.cli import capture, config, docs, replica, source, topics
-from connector.cli.demo import demo
 from connector.cli.failures import OutputClosed
-from connector.cli.ingest import ingest
-from connector.cli.options import Invocation, example
+from connector.cli.options import Invocation
 from connector.cli.output import print_line
 
-_ORDER = ("demo", "config", "source", "docs", "ingest", "topics", "capture", "replica")
-"""As a document travels."""
+NOUNS = ("demo", "config", "source", "docs", "ingest", "topics", "capture", "replica")
+"""As a document travels. Each is a module of this package with an `app`."""
+
+
+class _Commands(Mapping[str, Any]):
+    """Only the noun that is called is imported: a program that is started often should start fast."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in NOUNS:
+            raise KeyError(name)
+        return _noun(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(NOUNS)
+
+    def __len__(self) -> int:
+        return len(NOUNS)
+
+
+@cache
+def _noun(name: str) -> Any:
+    command = typer.main.get_command(import_module(f"connector.cli.{name}").app)
+    command.name = name
+    # Shells are set up for the whole program, not for one noun.
+    command.params = [p for p in command.params if p.name not in ("install_completion", "show_completion")]
+    _hide_flag_types(command)
+    return command
 
 
 class _Root(TyperGroup):
-    def list_commands(self, ctx: Any) -> list[str]:
-        return sorted(super().list_commands(ctx), key=_ORDER.index)
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  the signature is Typer's
+        return list(NOUNS)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -33,22 +57,13 @@ class _Root(TyperGroup):
 
 
 app = typer.Typer(cls=_Root, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
-app.command(epilog=example("vecsync demo", "vecsync demo --directory /tmp/demo --fresh"))(demo)
-app.add_typer(config.app, name="config")
-app.add_typer(source.app, name="source")
-app.add_typer(docs.app, name="docs")
-app.command(epilog=example("vecsync ingest docs/ --dataset handbook", "vecsync ingest docs/ -d handbook --dry-run"))(
-    ingest
-)
-app.add_typer(topics.app, name="topics")
-app.add_typer(capture.app, name="capture")
-app.add_typer(replica.app, name="replica")
 
 
 @cache
 def program() -> Any:
     """The click command behind the Typer application."""
-    command = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
+    command.commands = _Commands()
     _hide_flag_types(command)
     return command
 
@@ -58,8 +73,10 @@ def _hide_flag_types(command: Any) -> None:
     for parameter in command.params:
         if getattr(parameter, "is_flag", False) and parameter.metavar is None:
             parameter.metavar = ""
-    for inner in getattr(command, "commands", {}).values():
-        _hide_flag_types(inner)
+    commands = getattr(command, "commands", {})
+    if not isinstance(commands, _Commands):
+        for inner in commands.values():
+            _hide_flag_types(inner)
 
 
 def _version(wanted: bool) -> None:

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from connector.cli.options import invocation
+from connector.cli.options import example, invocation
 from connector.cli.output import count, duration, out, size
 from connector.cli.progress import Steps
 from connector.cli.replica_queries import MARKS, snippet, title_of
@@ -37,6 +37,10 @@ QUESTIONS = (
 )
 
 
+app = typer.Typer()
+
+
+@app.command(epilog=example("vecsync demo", "vecsync demo --directory /tmp/demo --fresh"))
 def demo(
     context: typer.Context,
     directory: Annotated[

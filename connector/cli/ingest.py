@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from connector.cli.options import DryRun, Json, Table, invocation
+from connector.cli.options import DryRun, Json, Table, example, invocation
 from connector.cli.output import count, duration, out, print_json, table
 from connector.cli.progress import Steps
 from connector.embed import load
@@ -19,6 +19,12 @@ from connector.upstream import connect
 _SHOWN = 20
 
 
+app = typer.Typer()
+
+
+@app.command(
+    epilog=example("vecsync ingest docs/ --dataset handbook", "vecsync ingest docs/ --dataset handbook --dry-run")
+)
 def ingest(
     context: typer.Context,
     path: Annotated[Path, typer.Argument(help="A directory, or one file: text, Markdown or Python.")],

@@ -76,7 +76,7 @@ def count(number: int, noun: str) -> str:
     """`1 row`, `2,000 rows`, `3 entries`."""
     if number == 1:
         return f"1 {noun}"
-    return f"{number:,} " + (f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s")
+    return f"{number:,} " + (f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s")
 
 
 def size(number: float) -> str:
