@@ -57,7 +57,7 @@ def find_topics(admin: Admin, prefix: str) -> FollowedTopics:
     for name, (_, shadow_table) in tables.items():
         if any(name != other and shadow_table == tables[other][1] for other in tables):
             raise ConfigurationError(
-                f"two databases under the prefix {prefix} have a table {shadow_table}, and a replica one view of that name",
+                f"two databases under the prefix {prefix} have a table {shadow_table}: one must go",
                 hint="Publish each source under a topics.prefix of its own.",
             )
     beside = [f"{name}{_TOMBSTONES}" for name in tables]
