@@ -14,8 +14,7 @@ import apsw
 
 from connector.errors import QuerySyntax, UnknownDataset
 from connector.replica.fulltext import token
-from connector.search.results import TextSyntax
-from connector.search.words import check_fts5, plain
+from connector.search.words import check_fts5
 
 TEXT_COLUMNS = ("id", "content")
 _SNIPPET_WORDS = 32
@@ -64,11 +63,8 @@ def _unknown(connection: apsw.Connection, dataset: str) -> UnknownDataset:
     return UnknownDataset(f"there is no dataset {dataset!r}{shown}")
 
 
-def text_query(query: str, syntax: TextSyntax) -> str:
-    """What FTS5 is asked, without the dataset; "" when no word is left of plain text. Raises QuerySyntax."""
-    if syntax == "plain":
-        words = plain(query)
-        return f"content : ({words})" if words else ""
+def fts5_query(query: str) -> str:
+    """What FTS5 is asked for a query in its own language, without the dataset. Raises QuerySyntax."""
     check_fts5(query, TEXT_COLUMNS)
     return f"{{{' '.join(TEXT_COLUMNS)}}} : ({query})"
 

@@ -20,6 +20,7 @@ from connector.embed import Embedder, embedder_for_model
 from connector.errors import QueryRefused
 from connector.replica import connection as replica_connection
 from connector.replica import schema
+from connector.search.frequency import Frequencies
 from connector.search.fusion import Place, linear, ranked, reciprocal
 from connector.search.results import (
     FUSIONS,
@@ -33,7 +34,7 @@ from connector.search.results import (
     TextSyntax,
     Weights,
 )
-from connector.search.scope import Scope, scope, snippets, text_query, text_scores
+from connector.search.scope import Scope, fts5_query, scope, snippets, text_scores
 from connector.search.vectors import (
     MOST_NEIGHBOURS,
     Questions,
@@ -43,6 +44,7 @@ from connector.search.vectors import (
     similarities,
     stored_vectors,
 )
+from connector.search.words import any_of, plain_words
 from connector.settings import ModelSettings
 
 MOST_HITS = 1000
@@ -84,6 +86,7 @@ class Searcher:
     def __init__(self, connection: apsw.Connection, path: Path, models: Mapping[str, ModelSettings]) -> None:
         self._connection, self._path, self._models = connection, path, models
         self._lock = threading.Lock()
+        self._frequencies = Frequencies()
 
     def __enter__(self) -> Self:
         return self
@@ -124,13 +127,14 @@ class Searcher:
         """
         weights = weights or Weights()
         _check_arguments(query, k, mode, fusion, rrf_k, weights, text_syntax, vector)
-        match = text_query(query, text_syntax) if mode != "vector" else ""
+        words = plain_words(query) if mode != "vector" and text_syntax == "plain" else []
+        match = any_of(words) if words else fts5_query(query) if mode != "vector" and text_syntax == "fts5" else ""
         if vector is not None:
             vector = checked_vector(vector)
         with self._snapshot() as connection:
             within = scope(connection, datasets, include_archived)
             count = min(max(_OVERFETCH * k, _LEAST_CANDIDATES), MOST_NEIGHBOURS)
-            text = ranked(text_scores(connection, match, within, count)) if match else {}
+            text = ranked(self._text(within, match, words, count, k if mode == "text" else 1)) if match else {}
             questions = Questions((), ())
             if mode != "text":
                 questions = self._questions(within, query, vector, model)
@@ -140,6 +144,15 @@ class Searcher:
             ready = bool(connection.execute("SELECT ready FROM replica_state").get)
         asked = tuple(dict.fromkeys(question.stored.model for question in questions.asked))
         return SearchResult(tuple(hits), mode, asked, questions.skipped, ready)
+
+    def _text(self, within: Scope, match: str, words: Sequence[str], count: int, least: int) -> dict[int, float]:
+        """least: with fewer documents than that, those which have nothing but frequent words are found too."""
+        telling = self._frequencies.telling(self._connection, words, within.collections) if words else words
+        if len(telling) < len(words):
+            found = text_scores(self._connection, any_of(telling), within, count)
+            if len(found) >= least:
+                return found
+        return text_scores(self._connection, match, within, count)
 
     def _questions(self, within: Scope, query: str, vector: bytes | None, model: str | None) -> Questions:
         stored = stored_vectors(self._connection, within)

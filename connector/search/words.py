@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from connector.errors import QuerySyntax
@@ -18,8 +18,8 @@ MOST_WORDS = 256
 _DEEPEST = 50  # parentheses; FTS5's parser has a fixed stack
 
 
-def plain(text: str) -> str:
-    """An FTS5 expression that finds documents with any of the words; "" when there is none.
+def plain_words(text: str) -> list[str]:
+    """The words of a text that a person typed, each once; none, when there are none.
 
     Punctuation parts words, as it does in the index: `content-type` is two words, either of which will do.
     """
@@ -29,7 +29,12 @@ def plain(text: str) -> str:
             words.setdefault(word.casefold())
         if len(words) == MOST_WORDS:
             break
-    return " OR ".join(f'"{word}"' for word in words)
+    return list(words)
+
+
+def any_of(words: Sequence[str]) -> str:
+    """An FTS5 expression that finds documents whose content has any of the words. There must be one."""
+    return "content : (" + " OR ".join(f'"{word}"' for word in words) + ")"
 
 
 def _in_word(character: str) -> bool:

@@ -36,7 +36,7 @@ from connector.model import (
 )
 from connector.replica import connection, schema
 from connector.replica.apply import Applier
-from connector.search import Hit, Searcher, Weights, open_reader, sql
+from connector.search import Hit, Searcher, Weights, frequency, open_reader, sql
 from connector.settings import ModelSettings
 
 HASHING = embed.load("hashing")
@@ -228,6 +228,35 @@ def test_the_vector_part_is_exact(writer: Writer, opened: Open) -> None:
         assert [(hit.dataset_id, hit.id) for hit in hits] == [key for _, key in expected]
         assert [hit.score for hit in hits] == pytest.approx([score for score, _ in expected], abs=1e-5)
         assert [hit.breakdown.vector_rank for hit in hits] == list(range(1, 26))
+
+
+def test_words_that_nearly_all_documents_have_cost_nothing_and_lose_nothing(
+    writer: Writer, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(60):
+        words = ["the"] * (i % 4 + 1) + ["needle"] * (i % 20 == 0) + ["hay"] * (i % 3 == 0)
+        writer.put("d", f"{i:02}", " ".join(words), vector=vector(1, i))
+    writer.put("small", "1", "the needle")
+    everything = opened().search("the needle", mode="text", k=100).hits
+    monkeypatch.setattr(frequency, "_SMALL", 10)
+    reader = opened()
+
+    def found(query: str, k: int, **options: object) -> list[str]:
+        return ids(reader.search(query, mode="text", k=k, **options).hits)  # type: ignore[arg-type]
+
+    assert found("the needle", 4) == ids(everything)[:4] == ["20", "40", "1", "00"]
+    assert reader._frequencies._frequent == {"the": True, "needle": False}
+    assert len(found("the needle", 50)) == 50, "k come if there are k"
+    assert found("the needle", 50)[:4] == ["20", "40", "1", "00"]
+    assert len(found("the", 7)) == 7, "nothing but frequent words is still a question"
+    assert found("the", 7, datasets=["small"]) == ["1"]
+    hybrid = reader.search("the needle", vector=vector(1, 0), k=60).hits
+    assert sum(hit.breakdown.text_rank is not None for hit in hybrid) == 4, "what all have brings nobody forward"
+
+    for i in range(60, 200):
+        writer.put("d", f"{i:02}", "straw")
+    assert found("the needle", 4) == ["20", "40", "1", "00"]
+    assert reader._frequencies._frequent == {"the": False, "needle": False}, "counted anew, as the replica grew"
 
 
 def test_fusion_by_hand(writer: Writer, opened: Open) -> None:

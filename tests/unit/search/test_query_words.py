@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connector.errors import QuerySyntax, UsageError
-from connector.search.words import MOST_WORDS, check_fts5, plain
+from connector.search.words import MOST_WORDS, any_of, check_fts5, plain_words
 
 COLUMNS = ("id", "content")
 
@@ -32,24 +32,24 @@ def asked(query: str) -> list[tuple[object, ...]]:
 @example("\ud800 x".encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 @example("हिन्दी e\u0301 ½ ² Ⅷ")
 def test_any_plain_text_is_a_query(text: str) -> None:
-    query = plain(text.encode("utf-8", "replace").decode())
-    if query:
-        asked(query)
-    assert bool(query) == any(c.isalnum() for c in text.encode("utf-8", "replace").decode())
+    words = plain_words(text.encode("utf-8", "replace").decode())
+    if words:
+        asked(any_of(words))
+    assert bool(words) == any(c.isalnum() for c in text.encode("utf-8", "replace").decode())
 
 
 @pytest.mark.parametrize("text", ["How do I REMOVE files?", "os.path", "file;", "C++ removal AND nothing", '"remove'])
 def test_any_of_the_words_will_do(text: str) -> None:
-    assert asked(plain(text)) == [(1,)]
+    assert asked(any_of(plain_words(text))) == [(1,)]
 
 
 def test_only_punctuation_is_no_query() -> None:
-    assert plain("?!... -- \0 _ ()") == ""
+    assert plain_words("?!... -- \0 _ ()") == []
 
 
 def test_words_are_asked_once_and_a_page_of_them_is_cut() -> None:
-    assert plain("The the THE cat") == '"the" OR "cat"'
-    assert plain(" ".join(f"w{i}" for i in range(5000))).count(" OR ") == MOST_WORDS - 1
+    assert plain_words("The the THE cat") == ["the", "cat"]
+    assert len(plain_words(" ".join(f"w{i}" for i in range(5000)))) == MOST_WORDS
 
 
 PIECES = [
