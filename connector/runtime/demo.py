@@ -29,7 +29,7 @@ from connector.replica import run
 from connector.runtime.demo_check import Comparison, compare
 from connector.runtime.demo_corpus import Area, write_corpus
 from connector.search import sql
-from connector.settings import Settings, load
+from connector.settings import Settings, load, origins
 from connector.source.connect import open_source
 from connector.upstream import Upstream, UpstreamRow, connect
 from connector.upstream.install import install
@@ -77,7 +77,18 @@ def prepare(directory: Path, *, fresh: bool = False) -> Demo:
         path = directory / CONFIG[name]
         path.write_text(_config(directory.absolute(), name, embedder), encoding="utf-8")
         settings[name] = load(path)
+        _refuse_other_origins(path)
     return Demo(directory, settings, again)
+
+
+def _refuse_other_origins(path: Path) -> None:
+    """The demo makes tables and writes documents: never where a variable that was set for another purpose says."""
+    for key, origin in origins(path).items():
+        if origin != str(path) and not key.startswith("log."):
+            raise UsageError(
+                f"{key} is set by {origin}, and would turn the demo to something else",
+                hint="Unset it for the demo; nothing was written but the demo's own configuration files.",
+            )
 
 
 def remove(directory: Path) -> None:

@@ -90,3 +90,15 @@ def test_beginning_anew_removes_only_what_the_demo_made(tmp_path: Path) -> None:
     (tmp_path / "library").mkdir()
     remove(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["desktop.db", "mine.txt"]
+
+
+def test_the_demo_never_goes_where_the_environment_points(tmp_path: Path) -> None:
+    other = tmp_path / "production.db"
+    done = subprocess.run(
+        [str(VECSYNC), "demo"],
+        cwd=tmp_path, env={**CLEAN, "VECSYNC_SOURCE__URL": f"sqlite:///{other}"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "VECSYNC_SOURCE__URL" in done.stderr
+    assert not other.exists()
