@@ -88,7 +88,7 @@ def tail(
                 if until_current and record.offset >= ends[Lane(record.topic, record.partition)]:
                     continue
                 read = _decoded(record, wanted.kind)
-                if _matches(read, wanted):
+                if matches(read, wanted):
                     yield read
                     shown += 1
                     if shown == limit:
@@ -151,7 +151,7 @@ def _decoded(record: Record, kind: Kind) -> Tailed:
         ) from error
 
 
-def _matches(read: Tailed, wanted: Wanted) -> bool:
+def matches(read: Tailed, wanted: Wanted) -> bool:
     """A floor of the whole table concerns every dataset, and one of a dataset every document of it."""
     if wanted.kind == "positions":
         return True
