@@ -1,5 +1,5 @@
-"""The full-text entries of documents. FTS5 keeps no copy of the text: to take an entry out it must be given exactly the
-text that went in, so entries are removed *before* their documents change."""
+"""The full-text entries of documents. FTS5 keeps no copy of the text: to take an entry out it reads from the document
+what went in, so entries are removed *before* their documents change."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from collections.abc import Iterable, Sequence
 import apsw
 
 _INSERT = "INSERT INTO document_text(rowid, collection, id, content) VALUES (?, ?, ?, ?)"
-_REMOVE = """INSERT INTO document_text(document_text, rowid, collection, id, content)
-             SELECT 'delete', no, collection, id, content FROM replica_text WHERE no = ?"""
+_REMOVE = "DELETE FROM document_text WHERE rowid = ?"
 
 
 def insert(cursor: apsw.Cursor, entries: Iterable[tuple[int, str, str, str | None]]) -> None:
     """entries: number of the document, token of its collection (`token`), id, content."""
-    cursor.executemany(_INSERT, entries)
+    cursor.executemany(_INSERT, sorted(entries))  # FTS5 writes out what it holds in memory whenever a number is lower
 
 
 def remove(cursor: apsw.Cursor, documents: Sequence[int]) -> None:
     """Takes out the entries of documents that still stand as they were indexed."""
-    cursor.executemany(_REMOVE, ((no,) for no in documents))
+    cursor.executemany(_REMOVE, ((no,) for no in sorted(documents)))
 
 
 def token(collection: int) -> str:
