@@ -170,8 +170,8 @@ def read_vector(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"--vector {path}: {error.strerror}", hint="Name a file with the query's vector.") from error
-    if not data.lstrip().startswith(b"["):
-        return data
+    if not (data.lstrip().startswith(b"[") and data.isascii() and b"\0" not in data):
+        return data  # a float32 may begin with the byte of a bracket, but hardly ever has only ASCII after it
     try:
         numbers = [float(number) for number in json_text.loads(data)]
         return struct.pack(f"<{len(numbers)}f", *numbers)

@@ -60,6 +60,9 @@ def test_a_vector_is_read_from_json_and_from_bytes(tmp_path: Path) -> None:
     (tmp_path / "v.bin").write_bytes(expected)
     assert read_vector(tmp_path / "v.json") == expected
     assert read_vector(tmp_path / "v.bin") == expected
+    bracket = b"[" + expected[1:]
+    (tmp_path / "v.bin").write_bytes(bracket)
+    assert read_vector(tmp_path / "v.bin") == bracket, "bytes stay bytes, whatever the first one is"
 
 
 @pytest.mark.parametrize("text", ["[1, ", '["a"]', "[1e999999, 1e39]", "[[1]]"])
