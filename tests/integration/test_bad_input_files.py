@@ -225,7 +225,8 @@ def insert(database: SqlDatabase, *ids: str) -> None:
 
 
 def make_again(kafka: KafkaServer, topic: str, partitions: int = 3) -> None:
-    from confluent_kafka.admin import AdminClient, NewTopic
+    from confluent_kafka.admin import AdminClient
+    from confluent_kafka.cimpl import NewTopic
 
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
     for future in admin.delete_topics([topic]).values():
