@@ -67,7 +67,7 @@ make_image() { # IMAGE RECIPE DIRECTORY TREE: the tree, when there is one, is `t
     local context log
     say "image $1: making a stand-in"
     context=$(mktemp -d "$cache_root/.context.XXXXXX") log="$context.log"
-    cp "$3"/* "$images"/*.sh "$context/"
+    cp -r "$3"/. "$images"/*.sh "$context/"
     [ -z "$4" ] || cp -rL "$4" "$context/tree"
     # The classic builder is the one that every engine has. On the machine's network: ours has no other way out.
     DOCKER_BUILDKIT=0 docker build --network host --label "$label=$2" --tag "$1" "${proxies[@]}" "$context" \
