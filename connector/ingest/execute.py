@@ -163,8 +163,7 @@ class _Work:
                 self.unchanged += plan.unchanged
                 conflicts.extend(plan.conflicts)
                 if not plan.idle:
-                    needed = Changed(unit.path, len(plan.new), len(plan.changed), len(plan.reactivate))
-                    self.needed[unit.path] = needed
+                    self.needed[unit.path] = _changed(unit, plan)
             self._progress.advance(1)
         if conflicts:
             root = self.standing.documents[conflicts[0]].root
@@ -199,6 +198,10 @@ class _Work:
         for unit in self._corpus.units:
             if unit.path not in self.needed or (plan := self._plan(unit)) is None:
                 continue
+            if plan.conflicts:  # it grew over a document that is not ours
+                self._fail(unit.path, f"{plan.conflicts[0]} was not written by ingest, or comes from another root")
+                continue
+            self.needed[unit.path] = _changed(unit, plan)  # the file may have changed since it was planned
             reactivate.extend(plan.reactivate)
             for write in (*plan.new, *plan.changed):
                 batch.append(write)
@@ -245,6 +248,10 @@ class _Work:
             else:
                 self._upstream.set_archived(self._dataset, part, True)
             self._progress.advance(len(part))
+
+
+def _changed(unit: Unit, plan: UnitPlan) -> Changed:
+    return Changed(unit.path, len(plan.new), len(plan.changed), len(plan.reactivate))
 
 
 def _batches(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:

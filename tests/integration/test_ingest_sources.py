@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from connector import embed
 from connector.errors import UsageError
-from connector.ingest import IngestReport, files, ingest
+from connector.ingest import Corpus, IngestReport, Unit, files, formats, ingest
 from connector.settings import IngestSettings, SourceSettings
 from connector.upstream import StoredRow, Upstream, UpstreamRow, connect
 from connector.upstream.install import install
@@ -227,6 +227,42 @@ def test_what_the_database_refuses_is_named_and_stops_nothing(upstream: Upstream
     else:
         assert [error.path for error in report.errors] == [long]
         assert counts(report) == (5, 0, 0, 0, 0)
+
+
+def test_files_that_change_while_they_are_ingested(sqlite_source: SourceSettings, tmp_path: Path) -> None:
+    """Each is read twice: once to see what there is to do, and once to do it."""
+    looks: dict[str, int] = {}
+
+    def text(path: str) -> str:
+        looks[path] = looks.get(path, 0) + 1
+        if looks[path] % 2:
+            return "first\n\n" + "x" * 95
+        if path == "goes.txt":
+            raise FileNotFoundError(2, "No such file or directory")
+        return "second" if path == "shrinks.txt" else "second\n\n" + "y" * 95 + "\n\n" + "z" * 95
+
+    units = tuple(
+        Unit(path, lambda target, path=path: formats.cut(text(path), path, target))  # type: ignore[misc]
+        for path in ("goes.txt", "grows.txt", "over.txt", "shrinks.txt")
+    )
+    upstream = connect(sqlite_source)
+    upstream.ensure_dataset(DATASET)
+    by_hand = UpstreamRow("over.txt#2", "by hand", None, None, None)
+    upstream.upsert(DATASET, [by_hand])
+    try:
+        report = ingest(upstream, DATASET, Corpus("docs", None, "", units), HASHING, SETTINGS)
+        assert [(error.path, error.reason) for error in report.errors] == [
+            ("goes.txt", "cannot be read: No such file or directory"),
+            ("over.txt", "over.txt#2 was not written by ingest, or comes from another root"),
+        ]
+        assert counts(report) == (4, 0, 0, 0, 0)
+        rows = stored(upstream)
+        assert {id: row.content for id, row in rows.items()} == {
+            "grows.txt#0": "second", "grows.txt#1": "y" * 95, "grows.txt#2": "z" * 95,
+            "over.txt#2": "by hand", "shrinks.txt#0": "second",
+        }  # fmt: skip
+    finally:
+        upstream.close()
 
 
 def test_progress_reaches_its_totals(upstream: Upstream, run: Run, folder: Path) -> None:

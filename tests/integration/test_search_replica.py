@@ -36,7 +36,7 @@ from connector.model import (
 )
 from connector.replica import connection, schema
 from connector.replica.apply import Applier
-from connector.search import Hit, Searcher, Weights, frequency, open_reader, sql
+from connector.search import Hit, Mode, Searcher, TextSyntax, Weights, frequency, open_reader, sql
 from connector.settings import ModelSettings
 
 HASHING = embed.load("hashing")
@@ -427,6 +427,40 @@ def test_refusals_are_typed_and_helpful(
     assert type(caught.value) is error
     assert caught.value.hint
     assert reader.search("file").hits, "the reader goes on after a refusal"
+
+
+def test_nothing_that_is_typed_shows_a_raw_error(library: Writer, opened: Open) -> None:
+    reader = opened()
+    chance = random.Random(11)
+    pieces = [
+        *"\"'()*+-:^{}\0\\/%;,.?! ",
+        "AND",
+        "OR",
+        "NOT",
+        "NEAR(",
+        "file",
+        "content:",
+        "c1",
+        "é",
+        "文",
+        "\ud800",
+        "\n",
+    ]
+    answered, refused, wrongly = 0, 0, []
+    for _ in range(1500):
+        query = "".join(chance.choice(pieces) for _ in range(chance.randrange(9)))
+        syntax: TextSyntax = chance.choice(("plain", "fts5"))
+        mode: Mode = chance.choice(("text", "hybrid", "vector"))
+        try:
+            reader.search(query, mode=mode, text_syntax=syntax, datasets=chance.choice((None, ["os"])))
+            answered += 1
+        except QueryRefused as error:
+            refused += 1
+            plain = syntax == "plain" or mode == "vector"
+            if not error.hint or (plain and query.strip() and "\ud800" not in query):
+                wrongly.append((query, error))
+    assert not wrongly
+    assert min(answered, refused) > 300
 
 
 def test_only_punctuation_finds_nothing_by_words(library: Writer, opened: Open) -> None:
