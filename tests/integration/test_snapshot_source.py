@@ -266,3 +266,42 @@ def test_while_writers_go_on(
     wanted = source_state(tables)
     assert applied(snapshot.log) == wanted
     assert applied(compacted(snapshot.log)) == wanted
+
+
+def test_with_the_least_privileges(tables: SqlDatabase, snapshot_of: Any) -> None:
+    """Those of deploy/sql, and nothing more."""
+    name, server = tables.name, tables.server
+    tables.execute(
+        f"CREATE USER {name}@'%' IDENTIFIED BY 'secret'",
+        f"GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO {name}@'%'"
+        if server.kind == "mysql"
+        else f"GRANT REPLICATION SLAVE, BINLOG MONITOR, SLAVE MONITOR ON *.* TO {name}@'%'",
+        f"GRANT SELECT ON {name}.shadow_vec_docs TO {name}@'%'",
+        f"GRANT SELECT ON {name}.vec_dataset TO {name}@'%'",
+    )
+    dataset(tables, "d")
+    insert(tables, *[("d", f"{n}", "") for n in range(10)])
+    try:
+        url = f"mysql://{name}@{server.host}:{server.port}/{name}"
+        snapshot = snapshot_of(tables, url=url, password="secret")
+        snapshot.to_head()
+        assert applied(snapshot.log) == source_state(tables)
+    finally:
+        tables.execute(f"DROP USER {name}@'%'")
+
+
+def test_a_truncation_in_the_middle_stays_the_last_floor(tables: SqlDatabase, snapshot_of: Any) -> None:
+    """Also after a restart: the position remembers it."""
+    dataset(tables, "d")
+    insert(tables, *[("d", f"{n}", "") for n in range(10)])
+    snapshot = snapshot_of(tables)
+    while not any(isinstance(c, DocChange) for c in snapshot.log):
+        snapshot.step(5)
+    tables.execute("TRUNCATE TABLE shadow_vec_docs")
+    insert(tables, ("d", "new", ""))
+    while not any(isinstance(c, Floor) for c in snapshot.log):
+        snapshot.step(5)
+    snapshot.again(snapshot.after[-1])
+    snapshot.to_head()
+    assert [c.reason for c in snapshot.log if isinstance(c, Floor)] == [FloorReason.TRUNCATE]
+    assert applied(compacted(snapshot.log)) == source_state(tables)
