@@ -20,7 +20,7 @@ from connector.model import Lane
 from connector.replica import lanes, schema, state
 from connector.replica.apply import Applied, Applier, Offset
 from connector.replica.connection import file_error
-from connector.replica.decode import Undecodable, batches
+from connector.replica.decode import Batches, Undecodable
 from connector.replica.gc import Collected, Collector
 from connector.replica.readiness import Readiness
 from connector.settings import Settings
@@ -75,7 +75,6 @@ class Follower:
         self._collector = Collector(connection, file, self._applier)
         self._positions: dict[Lane, int] = {}
         self._ends: dict[Lane, int] = {}
-        self._data_topics: frozenset[str] = frozenset()
         self._progress = Progress()
 
     def run(self, *, until_current: bool) -> Progress:
@@ -141,7 +140,6 @@ class Follower:
         offsets = lanes.start_offsets(topics, have, begin, self._ends)
         lanes.record_new(self._connection, topics, offsets, self._filter)
         self._shadow_tables.update(topics.shadow_tables)
-        self._data_topics = frozenset(topic.name for topic in topics.data)
         self._positions = dict(offsets)
         state.begin(self._connection, self._ends)
         return offsets
@@ -160,9 +158,10 @@ class Follower:
         readiness = Readiness(topics.compaction_lag_s, take_ends, time.monotonic)
         self._note(problem=None, ready=False)
         self._collector.sweep()
+        pending = Batches(frozenset(topic.name for topic in topics.data), self._settings.replica.batch_records)
         clock = _Clock(self._settings.replica.gc_interval_s)
         while not self._stop.is_set():
-            self._read(consumer)
+            self._read(consumer, pending)
             self._update_ready(readiness)
             if clock.due("gc", clock.gc_s):
                 self._collect()
@@ -183,28 +182,27 @@ class Follower:
         consumer.commit(self._positions)
         return True
 
-    def _read(self, consumer: Consumer) -> None:
+    def _read(self, consumer: Consumer, pending: Batches) -> None:
         """Applies what has come; without anything, notes how far the lanes were read past gaps."""
         records = consumer.consume(self._settings.replica.batch_records, _IDLE_S)
-        if not records:
-            ahead = {
-                lane: Offset(offset)
-                for lane, offset in consumer.positions().items()
-                if offset > self._positions.get(lane, 0)
-            }
-            if ahead:
-                self._applier.apply([], [], ahead)
-                self._positions.update((lane, offset.next) for lane, offset in ahead.items())
-            return
         try:
-            for batch in batches(records, self._data_topics, self._settings.replica.batch_records):
+            for batch in pending.read(records) if records else pending.rest():
                 applied = self._applier.apply(batch.changes, batch.tombstones, batch.offsets)
                 self._positions.update((lane, offset.next) for lane, offset in batch.offsets.items())
                 self._progress.applied.add(applied)
-                done = len(batch.changes) + len(batch.tombstones)
-                self._note(records=self._progress.records + done)
+                self._note(records=self._progress.records + batch.records)
         except Undecodable as found:
             raise found.error from found
+        if records:
+            return
+        ahead = {
+            lane: Offset(offset)
+            for lane, offset in consumer.positions().items()
+            if offset > self._positions.get(lane, 0)
+        }
+        if ahead:
+            self._applier.apply([], [], ahead)
+            self._positions.update((lane, offset.next) for lane, offset in ahead.items())
 
     def _update_ready(self, readiness: Readiness) -> None:
         before = self._progress.ready

@@ -9,7 +9,7 @@ from connector.broker import Record
 from connector.errors import CorruptedLog, DataRefused, UnsupportedChange
 from connector.model import Change, Lane, Tombstone
 from connector.replica.apply import Offset
-from connector.wire import decode_tombstone, decode_value
+from connector.wire import Event, decode_tombstone, decode_value
 
 BATCH_BYTES = 16 * 2**20
 """Of values applied in one transaction, at most (one record may be larger): memory stays bounded with large rows."""
@@ -24,6 +24,10 @@ class Batch:
     offsets: dict[Lane, Offset] = field(default_factory=dict)
     bytes: int = 0
 
+    @property
+    def records(self) -> int:
+        return len(self.changes) + len(self.tombstones)
+
 
 class Undecodable(Exception):
     """A record that is not understood, after a batch that holds everything before it."""
@@ -33,33 +37,93 @@ class Undecodable(Exception):
         self.error = error
 
 
-def batches(records: Sequence[Record], data_topics: frozenset[str], most_records: int) -> Iterator[Batch]:
-    """In the order read. Raises Undecodable at a record that is not understood; what came before was yielded."""
-    batch = Batch()
-    lanes: dict[tuple[str, int], Lane] = {}
-    count = 0
-    for record in records:
-        topic, partition, offset, _, value, _, leader_epoch, _ = record
-        lane = lanes.get((topic, partition))
-        if lane is None:
-            lane = lanes[topic, partition] = Lane(topic, partition)
-        try:
-            if value is None:
-                raise UnsupportedChange("a record has no value; deletions are events of their own here")
-            if topic in data_topics:
-                batch.changes.append((lane, decode_value(value).change))
-            else:
-                batch.tombstones.append((lane, decode_tombstone(value)))
-        except (CorruptedLog, UnsupportedChange) as error:
-            if batch.offsets:
-                yield batch
-            place = f"{topic}[{partition}] at offset {offset}, key {record.key!r}"
-            raise Undecodable(type(error)(f"{place}: {error}", hint=error.hint)) from error
-        batch.offsets[lane] = Offset(offset + 1, leader_epoch)
-        batch.bytes += len(value)
-        count += 1
-        if count >= most_records or batch.bytes >= BATCH_BYTES:
-            yield batch
-            batch, count = Batch(), 0
-    if batch.offsets:
-        yield batch
+@dataclass(slots=True)
+class _Open:
+    """The beginning of a source transaction whose end has not been read yet, in one lane."""
+
+    transaction: str
+    changes: list[tuple[Lane, Change]]
+    offset: Offset
+    bytes: int
+
+
+class Batches:
+    """Puts records into batches that begin and end between two transactions of the source, in every lane.
+
+    So a reader of the replica never sees a part of what a transaction did to a dataset; unless the transaction is
+    larger than a batch, or its end does not come: `rest` gives what is held back then.
+    """
+
+    def __init__(self, data_topics: frozenset[str], most_records: int) -> None:
+        self._data_topics = data_topics
+        self._most_records = most_records
+        self._batch = Batch()
+        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._open: dict[Lane, _Open] = {}
+        self._held_bytes = 0
+
+    def read(self, records: Sequence[Record]) -> Iterator[Batch]:
+        """Records in the order read. What is complete is yielded, the rest is held back. Raises Undecodable at a record
+        that is not understood; everything before it was yielded."""
+        lanes = self._lanes
+        for record in records:
+            topic, partition, offset, _, value, _, leader_epoch, _ = record
+            lane = lanes.get((topic, partition))
+            if lane is None:
+                lane = lanes[topic, partition] = Lane(topic, partition)
+            after = Offset(offset + 1, leader_epoch)
+            try:
+                if value is None:
+                    raise UnsupportedChange("a record has no value; deletions are events of their own here")
+                if topic in self._data_topics:
+                    self._add(lane, decode_value(value), after, len(value))
+                else:
+                    self._batch.tombstones.append((lane, decode_tombstone(value)))
+                    self._batch.offsets[lane] = after
+                    self._batch.bytes += len(value)
+            except (CorruptedLog, UnsupportedChange) as error:
+                yield from self.rest()
+                place = f"{topic}[{partition}] at offset {offset}, key {record.key!r}"
+                raise Undecodable(type(error)(f"{place}: {error}", hint=error.hint)) from error
+            if self._batch.records >= self._most_records or self._batch.bytes >= BATCH_BYTES:
+                yield self._take()
+        if self._batch.offsets:
+            yield self._take()
+
+    def _add(self, lane: Lane, event: Event, after: Offset, size: int) -> None:
+        transaction, last = event.transaction.id, event.transaction.last
+        held = self._open.get(lane)
+        if held is not None and held.transaction != transaction:
+            self._release(lane)  # its last record was compacted away
+            held = None
+        if held is None and last:
+            self._batch.changes.append((lane, event.change))
+            self._batch.offsets[lane] = after
+            self._batch.bytes += size
+            return
+        if held is None:
+            held = self._open[lane] = _Open(transaction, [], after, 0)
+        held.changes.append((lane, event.change))
+        held.offset = after
+        held.bytes += size
+        self._held_bytes += size
+        if last or len(held.changes) >= self._most_records or self._held_bytes >= BATCH_BYTES:
+            self._release(lane)
+
+    def _release(self, lane: Lane) -> None:
+        held = self._open.pop(lane)
+        self._batch.changes += held.changes
+        self._batch.offsets[lane] = held.offset
+        self._batch.bytes += held.bytes
+        self._held_bytes -= held.bytes
+
+    def _take(self) -> Batch:
+        batch, self._batch = self._batch, Batch()
+        return batch
+
+    def rest(self) -> Iterator[Batch]:
+        """Everything that is held back, as a last batch; none when there is nothing."""
+        for lane in list(self._open):
+            self._release(lane)
+        if self._batch.offsets:
+            yield self._take()

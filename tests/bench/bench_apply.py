@@ -27,7 +27,7 @@ from connector.model import CommitOrder, DocChange, DocKey, Document, Lane, Op, 
 from connector.replica import schema
 from connector.replica.apply import Applier
 from connector.replica.connection import file_bytes, open_writer
-from connector.replica.decode import batches
+from connector.replica.decode import Batches
 from connector.wire import TransactionInfo, encode_value
 from tests.bench.load import DATASETS, text
 
@@ -80,11 +80,11 @@ def apply(path: Path, events: Path, rows: int, label: str, result: str) -> None:
             "INSERT OR IGNORE INTO partition_state VALUES ('id', ?, 0, 1, 0, NULL, '[]', '')", (LANE.topic,)
         )
     applier = Applier(connection, path, ["*"], {}, {LANE.topic: "shadow_vec_docs"})
-    source, topics = records(events), frozenset([LANE.topic])
+    source, pending = records(events), Batches(frozenset([LANE.topic]), BATCH)
     wall, cpu, done = 0.0, time.process_time(), 0
     while read := list(islice(source, BATCH)):  # reading the file is the broker's part: not counted as waiting
         began = time.perf_counter()
-        for batch in batches(read, topics, BATCH):
+        for batch in pending.read(read):
             applied = applier.apply(batch.changes, batch.tombstones, batch.offsets)
             done += getattr(applied, result)
         wall += time.perf_counter() - began

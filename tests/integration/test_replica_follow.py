@@ -57,6 +57,17 @@ class Log:
                     records.append((Lane(self.topics.tombstones, p), key, encode_tombstone(named)))
         self.send(*records)
 
+    def transaction(self, id: str, *changes: DocChange) -> None:
+        """Of one dataset."""
+        lane = Lane(self.topics.data, partition_of(changes[0].key.dataset_id, PARTITIONS))
+        last = len(changes) - 1
+        self.send(
+            *(
+                (lane, encode_key(change.key), encode_value(change, TransactionInfo(id, i + 1, i == last), 0))
+                for i, change in enumerate(changes)
+            )
+        )
+
     def send(self, *records: tuple[Lane, bytes | None, bytes | None]) -> None:
         producer = self.broker.producer(lambda _lane, _offset: None)
         for record in records:
@@ -325,3 +336,23 @@ def test_two_tables_of_one_name_are_refused(log: Log, settings: Settings) -> Non
     other.create()
     with pytest.raises(ConfigurationError, match="two databases"):
         catch_up(settings, log)
+
+
+def test_no_reader_sees_a_part_of_a_transaction(log: Log, tmp_path: Path) -> None:
+    settings = configured(tmp_path, batch_records=100)
+    for number in range(40):
+        log.transaction(f"tx{number}", *(put("a", f"x{i}", at(number + 1, i + 1)) for i in range(30)))
+    running = Running(settings, log.broker)
+    try:
+        running.wait(lambda p: p.records > 0)
+        seen: set[int] = set()
+        while 40 not in seen:
+            (version, fewest, most) = rows(
+                settings, "SELECT max(position), min(position), count(*) FROM replica_document WHERE id LIKE 'x%'"
+            )[0]
+            assert version == fewest
+            assert most == 30
+            seen.add(version)
+        running.wait_for_records(1200)
+    finally:
+        running.end()
