@@ -62,14 +62,18 @@ exec 8>"$run/lock"
 flock --nonblock 8 || { say "container engine: waiting for another one of ours to end"; flock 8; }
 export DOCKER_HOST="unix://$run/docker.sock" CONTAINER_ENGINE_IS_OURS=yes
 
-keeper=
-end_engine() {
-    [ -n "$keeper" ] || return 0
-    # Only what is ours is in there. Images without a name are what a rebuild has replaced.
+# Leaves nothing but images with a name: those without one are what a rebuild has replaced. Only in our own engine.
+clean() {
     { docker ps --all --quiet | xargs --no-run-if-empty docker rm --force --volumes
       docker network prune --force
       docker volume prune --force
       docker image prune --force; } >/dev/null 2>&1 || true
+}
+
+keeper=
+end_engine() {
+    [ -n "$keeper" ] || return 0
+    clean
     daemon=$(ps -o pid= --ppid "$keeper" | tr -d ' ')
     [ -z "$daemon" ] || kill "$daemon" 2>/dev/null || true
     timeout 20 tail --pid="$keeper" -f /dev/null || kill -KILL "$keeper" 2>/dev/null || true
@@ -108,6 +112,7 @@ if ! start_engine; then
     mkdir -p "$data"
     start_engine || { tail -n 30 "$run/log" >&2; fail "the container engine does not start (see above)"; }
 fi
+clean # What a run that was killed has left.
 "$here/images.sh" || fail "the container images cannot be had (see above)"
 reaper
 set +e
