@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from connector.cli.app import program
-from connector.cli.failures import report
+from connector.cli.failures import INTERRUPTED, report
 
 __all__ = ["main"]
 
@@ -26,6 +26,8 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001  the one place where every error ends
         return report(error, debug="--debug" in ordered)
+    if result == INTERRUPTED:  # Typer takes Ctrl+C for itself, and says nothing
+        return report(KeyboardInterrupt(), debug=False)
     return result if isinstance(result, int) else 0
 
 

@@ -6,6 +6,7 @@ Must never decide anything, and never print a secret. Colours only on a terminal
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-MISSING = Text("-", style="dim")
+_REDIRECTED = 160  # columns
 
 
 class Terminal(Console):
@@ -26,8 +27,8 @@ class Terminal(Console):
 
 
 def out() -> Terminal:
-    """For data. Not cached: tests and pagers replace sys.stdout. Redirected, lines are as long as they need to be."""
-    wide = None if sys.stdout.isatty() else 160
+    """For data. Not cached: tests and pagers replace sys.stdout. Redirected it is wide, unless COLUMNS says otherwise."""
+    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _REDIRECTED
     return Terminal(file=sys.stdout, highlight=False, soft_wrap=False, width=wide)
 
 

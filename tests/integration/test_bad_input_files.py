@@ -153,7 +153,7 @@ def test_a_full_disk_under_a_replica(site: Site, small_disk: Path) -> None:
 
 
 def test_a_full_disk_under_the_log(site: Site, small_disk: Path) -> None:
-    site.change(broker={"path": str(small_disk / "events.db")}, topics={"prefix": "again"})
+    site.change(broker={"path": str(small_disk / "events.db")}, source={"reconnect_max_s": 1})
     write(site, 2000, TEXT)
     said = site.refused("capture", "run", code=6)
     assert "full" in said or "space" in said
