@@ -156,7 +156,7 @@ class _Told:
         for name in self._demo.settings:
             got = work.collected(self._demo, name)
             self._say(
-                f"{name}.db: {count(got.collected, 'tombstone')} collected so far, {got.waiting} waiting,"
+                f"{name}.db: {count(got.collected, 'tombstone')} and floors collected so far, {got.waiting} waiting,"
                 f" {size(got.freed_bytes)} given back; the file has {size(got.file_bytes)}"
             )
 
@@ -171,8 +171,7 @@ class _Told:
                     hint="This is a mistake in the connector. `vecsync demo --fresh` begins anew.",
                 )
             self._say(
-                f"[green]✓[/] {name}.db equals the source: {count(found.documents, 'document')},"
-                f" {count(found.vectors, 'vector')}, and every one is found by its words"
+                f"[green]✓[/] {name}.db equals the source: {count(found.documents, 'document')}, with vectors and words"
             )
 
     def _searches(self) -> None:
