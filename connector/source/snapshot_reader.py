@@ -27,6 +27,9 @@ Connection: TypeAlias = "pymysql.Connection[Any]"
 CHUNK_BYTES = 16 * 2**20
 """A chunk ends with the row that reaches this. Two chunks at a time are in memory at most: one being sent, one read."""
 
+SILENCE_S = 30.0
+"""A server that sends nothing for this long in answer to a query is lost. Chunks are read by their key, in far less."""
+
 # The table is not what it was when its shape was looked up: it was altered, dropped or made again in between.
 _SHAPE_CHANGED = {
     pymysql.constants.ER.TABLE_DEF_CHANGED,
@@ -40,11 +43,18 @@ _NOT_TRANSACTIONAL = {"myisam", "aria", "memory", "csv", "archive", "blackhole"}
 class SqlSnapshotReader:
     """Fulfils `SnapshotReader` for MySQL and MariaDB."""
 
-    def __init__(self, source: SourceSettings, identity: SourceIdentity, chunk_bytes: int = CHUNK_BYTES) -> None:
+    def __init__(
+        self,
+        source: SourceSettings,
+        identity: SourceIdentity,
+        chunk_bytes: int = CHUNK_BYTES,
+        silence_s: float = SILENCE_S,
+    ) -> None:
         """identity: of the server whose log is streamed; no other may answer here."""
         self._source = source
         self._identity = identity
         self._chunk_bytes = chunk_bytes
+        self._silence_s = silence_s
         self._database = mysql_address(source.url).database
         self._connection: Connection | None = None
         self._visibility: Visibility | None = None
@@ -78,17 +88,19 @@ class SqlSnapshotReader:
 
     def close(self) -> None:
         """At once, whatever the server was about to send."""
-        connection, self._connection, self._visibility = self._connection, None, None
+        connection, self._connection = self._connection, None
         if connection is not None:
             connection._force_close()  # type: ignore[attr-defined]
 
     def _open(self) -> tuple[Connection, Visibility]:
-        if self._connection is not None and self._visibility is not None:
-            return self._connection, self._visibility
-        connection = self._connection = reading_session(self._source, self._identity)
-        mariadb = self._identity.connector == "mariadb"
-        self._visibility = MariadbVisibility(connection) if mariadb else MysqlVisibility(connection)
-        return connection, self._visibility
+        if self._connection is None:
+            self._connection = reading_session(self._source, self._identity, self._silence_s)
+            if self._visibility is not None:
+                self._visibility.connection = self._connection
+        if self._visibility is None:
+            of = MariadbVisibility if self._identity.connector == "mariadb" else MysqlVisibility
+            self._visibility = of(self._connection)
+        return self._connection, self._visibility
 
     def _rows_of(self, connection: Connection, table: str) -> TableRows:
         found = self._tables.get(table)
@@ -140,13 +152,14 @@ class SqlSnapshotReader:
         return rows, tuple(last[at] for at in rows_of.key) if more and last is not None else None, whole
 
 
-def reading_session(source: SourceSettings, identity: SourceIdentity) -> Connection:
+def reading_session(source: SourceSettings, identity: SourceIdentity, silence_s: float = SILENCE_S) -> Connection:
     """A connection whose SELECTs give values as `snapshot_rows` takes them, each in one consistent state.
 
     Raises Unreachable, AuthenticationFailed, ForeignLog when another server than that of `identity` answers, and
     pymysql.Error.
     """
     connection = open_connection(source)
+    connection._read_timeout = silence_s  # type: ignore[attr-defined]
     try:
         mariadb = identity.connector == "mariadb"
         found = query(connection, f"SELECT {'@@server_id' if mariadb else '@@server_uuid'}")[0][0]

@@ -36,7 +36,9 @@ _OWNER = re.compile(r"#\d+")
 
 
 class Visibility(Protocol):
-    """Of one connection, which must commit each statement by itself."""
+    """Of one connection, which must commit each statement by itself; after a loss it goes on over another."""
+
+    connection: Connection
 
     def establish(self, low: CommitOrder, xa: Collection[XaName]) -> bool:
         """True: SELECTs see everything below that mark, and the transactions of those names, until `release`.
@@ -53,7 +55,7 @@ class Visibility(Protocol):
 class MysqlVisibility:
     def __init__(self, connection: Connection) -> None:
         """Raises PreflightRefused without GTIDs."""
-        self._connection = connection
+        self.connection = connection
         mode = query(connection, "SELECT @@GLOBAL.gtid_mode")[0][0]
         if mode != "ON":
             raise PreflightRefused(
@@ -62,11 +64,11 @@ class MysqlVisibility:
             )
 
     def establish(self, low: CommitOrder, xa: Collection[XaName]) -> bool:  # noqa: ARG002 -- it needs to know neither
-        owned = query(self._connection, "SELECT @@GLOBAL.gtid_owned")[0][0]
+        owned = query(self.connection, "SELECT @@GLOBAL.gtid_owned")[0][0]
         if not owned:
             return True
         wait = f"SELECT WAIT_FOR_EXECUTED_GTID_SET('{owned_gtids(owned)}', {_PATIENCE_S})"
-        late = query(self._connection, wait)[0][0]
+        late = query(self.connection, wait)[0][0]
         return int(late) == 0
 
     def release(self) -> None:
@@ -74,21 +76,21 @@ class MysqlVisibility:
 
     def log_end(self) -> LogEnd:
         try:
-            return _log_end(self._connection, "SHOW BINARY LOG STATUS")
+            return _log_end(self.connection, "SHOW BINARY LOG STATUS")
         except pymysql.err.ProgrammingError:  # before MySQL 8.2
-            return _log_end(self._connection, "SHOW MASTER STATUS")
+            return _log_end(self.connection, "SHOW MASTER STATUS")
 
 
 class MariadbVisibility:
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self._settled_at: float | None = None
 
     def establish(self, low: CommitOrder, xa: Collection[XaName]) -> bool:
         if not self._xa_visible(xa):
             return False
-        query(self._connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
-        at = {name.lower(): value for name, value in query(self._connection, "SHOW STATUS LIKE 'binlog_snapshot_%'")}
+        query(self.connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        at = {name.lower(): value for name, value in query(self.connection, "SHOW STATUS LIKE 'binlog_snapshot_%'")}
         file, position = at.get("binlog_snapshot_file", ""), at.get("binlog_snapshot_position", "0")
         if file and CommitOrder(low.epoch, file_number(file), int(position), 0) >= low:
             return True
@@ -100,17 +102,17 @@ class MariadbVisibility:
         progress then is given time: it is listed here for an instant, a prepared one for longer."""
         if self._settled_at is not None and not xa:
             return True
-        listed = {_xa_name(row) for row in query(self._connection, "XA RECOVER")}
+        listed = {_xa_name(row) for row in query(self.connection, "XA RECOVER")}
         now = time.monotonic()
         if self._settled_at is None:
             self._settled_at = now + _SETTLE_S if listed else now
         return now >= self._settled_at and listed.isdisjoint(xa)
 
     def release(self) -> None:
-        query(self._connection, "COMMIT")
+        query(self.connection, "COMMIT")
 
     def log_end(self) -> LogEnd:
-        return _log_end(self._connection, "SHOW MASTER STATUS")
+        return _log_end(self.connection, "SHOW MASTER STATUS")
 
 
 def owned_gtids(text: str) -> str:

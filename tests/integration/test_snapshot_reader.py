@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connector.errors import ConfigurationError, ForeignLog, PreflightRefused, UnsupportedChange
+from connector.errors import ConfigurationError, ConnectionLost, ForeignLog, PreflightRefused, UnsupportedChange
 from connector.model import CommitOrder, DocKey, Document
 from connector.settings import SourceSettings
 from connector.source.binlog_source import BinlogSource
@@ -260,3 +260,18 @@ def test_present_rows_are_those_of_exactly_these_keys(sql_database: SqlDatabase,
         assert present_rows(connection, shape, set()) == {}
     finally:
         connection.close()
+
+
+def test_a_server_that_falls_silent_is_lost_and_found(start_sql_server: StartSqlServer, opened: list[Reading]) -> None:
+    server = start_sql_server("mariadb")
+    with fresh_database(server) as database:
+        create_tables(database)
+        reading = Reading(database)
+        reading.reader = SqlSnapshotReader(reading.settings, reading.identity, silence_s=0.5)
+        opened.append(reading)
+        reading.chunk()
+        server.process.pause()
+        with pytest.raises(ConnectionLost):
+            reading.chunk()
+        server.process.resume()
+        assert reading.chunk().last_key is None
