@@ -27,7 +27,7 @@ class Terminal(Console):
 
 
 def out() -> Terminal:
-    """For data. Not cached: tests and pagers replace sys.stdout. Redirected it is wide, unless COLUMNS says otherwise."""
+    """For data. Not cached: tests replace sys.stdout. Redirected it is wide, unless COLUMNS says otherwise."""
     wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _REDIRECTED
     return Terminal(file=sys.stdout, highlight=False, soft_wrap=False, width=wide)
 
