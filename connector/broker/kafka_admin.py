@@ -15,6 +15,17 @@ from connector.broker.kafka_log import log
 from connector.errors import AuthenticationFailed, ForeignLog, Unreachable, VecsyncError
 from connector.model import Lane
 
+_SETTLING = UNKNOWN_TOPIC | {
+    KafkaError._NOENT,  # the client's "no leaders found"
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+}
+_SETTLE_S = 0.05
+
 _kafka: Any = admin  # its type stubs leave half of it out
 
 _LEADERS_S = 30.0
@@ -125,18 +136,26 @@ class KafkaAdmin:
         return {**found, **self.end_offsets(after_all)} if after_all else found
 
     def _offsets(self, lanes: Sequence[Lane], spec: Any) -> dict[Lane, int]:
-        if not lanes:
-            return {}
-        wanted = {TopicPartition(lane.topic, lane.partition): spec for lane in lanes}
+        """Asks again where a partition is about to get its leader: for a moment after it was made, or moved."""
         offsets: dict[Lane, int] = {}
-        for place, future in self._client.list_offsets(wanted, request_timeout=self._request_s).items():
-            try:
-                result = self._result(future, f"asking for offsets of {place.topic}[{place.partition}]")
-            except _Known as known:
-                if known.error.code() == KafkaError._NOENT:  # no leader: there may be no such partition
+        deadline = time.monotonic() + self._request_s
+        while missing := [lane for lane in lanes if lane not in offsets]:
+            wanted = {TopicPartition(lane.topic, lane.partition): spec for lane in missing}
+            last: _Known | None = None
+            for place, future in self._client.list_offsets(wanted, request_timeout=self._request_s).items():
+                try:
+                    result = self._result(future, f"asking for offsets of {place.topic}[{place.partition}]")
+                except _Known as known:
+                    if known.error.code() not in _SETTLING:
+                        raise known.meaning from known.cause
                     self._check_exists(place.topic, place.partition)
-                raise known.meaning from known.cause
-            offsets[Lane(place.topic, place.partition)] = result.offset
+                    last = known
+                else:
+                    offsets[Lane(place.topic, place.partition)] = result.offset
+            if last is not None:
+                if time.monotonic() > deadline:
+                    raise last.meaning from last.cause
+                time.sleep(_SETTLE_S)
         return offsets
 
     def _check_exists(self, topic: str, partition: int) -> None:

@@ -92,6 +92,7 @@ class KafkaProducer:
                 self.poll(0.02)
                 continue
             except KafkaException as error:
+                self._serve(0)  # the reason, where this one only says that there is one
                 self._failed(f"{topic}[{partition}]: {kafka_error(error).str()}")
                 self._refuse()
             self._in_flight += 1

@@ -55,9 +55,17 @@ def test_one_process_reads_what_another_writes(log: EmbeddedLog) -> None:
     consumer = log.broker.consumer("g")
     consumer.assign({Lane(topic, n): 0 for n in range(3)})
     other = _start(log, topic, 3, 6000)
+    output, errors = "", ""
+
+    def drain() -> None:  # what it prints is more than a pipe holds
+        nonlocal output, errors
+        output, errors = other.communicate(timeout=60)
+
+    draining = threading.Thread(target=drain)
+    draining.start()
     try:
         records = read(consumer, 6000, 60)
-        output, errors = other.communicate(timeout=60)
+        draining.join()
     finally:
         other.kill()
         other.wait()

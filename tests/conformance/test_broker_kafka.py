@@ -64,9 +64,9 @@ def test_nothing_lands_behind_a_record_that_the_broker_refuses(
         producer.flush(30)
         _set(log, lane.topic, "max.message.bytes", "20000")
         producer.send(lane, b"large", random.Random(1).randbytes(100_000))
-        for n in range(99):
-            producer.send(lane, str(n).encode(), b"behind")
-        with pytest.raises(DeliveryFailed, match=r"MSG_SIZE_TOO_LARGE|GAPLESS"):
+        with pytest.raises(DeliveryFailed, match=r"MSG_SIZE_TOO_LARGE|GAPLESS"):  # noqa: PT012 - at one of them
+            for n in range(99):
+                producer.send(lane, str(n).encode(), b"behind")
             producer.flush(30)
         with pytest.raises(DeliveryFailed):
             producer.send(other, b"k", b"v")
