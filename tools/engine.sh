@@ -35,10 +35,20 @@ if timeout 20 docker info >/dev/null 2>&1; then
     say "container engine: the one that answers has not all images, and cannot pull them"
 fi
 
-without() {
+# For what this machine cannot have.
+without() { # REASON COMMAND...
     say "container engine: none, because $1"
     WITHOUT_CONTAINER_ENGINE="$1" exec "${@:2}"
 }
+# For what it could have and did not get: under CI that is an error.
+failed() { # REASON COMMAND...
+    case "${CI:-}" in '' | 0 | false) ;; *) fail "container engine: $1" ;; esac
+    end_engine
+    unset DOCKER_HOST CONTAINER_ENGINE_IS_OURS
+    without "$@"
+}
+keeper=
+end_engine() { :; }
 [ "$(id -u)" -eq 0 ] || without "no engine with the images answers, and only root may start one" "$@"
 command -v apt-get >/dev/null || without "no engine with the images answers, and this is no Debian to install one on" "$@"
 unshare --mount --pid --fork true 2>/dev/null || without "the kernel lets this root make no namespaces" "$@"
@@ -51,7 +61,7 @@ command -v debootstrap >/dev/null || missing+=(debootstrap)
 docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || missing+=(docker-compose)
 if [ ${#missing[@]} -gt 0 ]; then
     say "container engine: installing ${missing[*]} (half a minute)"
-    apt_install "${missing[@]}"
+    apt_install "${missing[@]}" || failed "the packages ${missing[*]} cannot be installed" "$@"
 fi
 
 # One private engine on a machine at a time; a second one waits. The lock is the kernel's.
@@ -70,11 +80,10 @@ clean() {
       docker image prune --force; } >/dev/null 2>&1 || true
 }
 
-keeper=
 end_engine() {
     [ -n "$keeper" ] || return 0
     clean
-    daemon=$(ps -o pid= --ppid "$keeper" | tr -d ' ')
+    daemon=$(ps -o pid= --ppid "$keeper" | tr -d ' ') || true
     [ -z "$daemon" ] || kill "$daemon" 2>/dev/null || true
     timeout 20 tail --pid="$keeper" -f /dev/null || kill -KILL "$keeper" 2>/dev/null || true
     wait "$keeper" 2>/dev/null || true
@@ -110,10 +119,10 @@ if ! start_engine; then
     end_engine
     rm -rf --one-file-system "$data"
     mkdir -p "$data"
-    start_engine || { tail -n 30 "$run/log" >&2; fail "the container engine does not start (see above)"; }
+    start_engine || { tail -n 30 "$run/log" >&2; failed "it does not start (its log is above)" "$@"; }
 fi
 clean # What a run that was killed has left.
-"$here/images.sh" || fail "the container images cannot be had (see above)"
+"$here/images.sh" || failed "images cannot be had (see above)" "$@"
 reaper
 set +e
 "$@" 8>&-
