@@ -165,3 +165,22 @@ def test_a_reader_goes_on_while_a_table_is_replaced(tmp_path: Path) -> None:
     reader.close()
     replica.check()
     replica.close()
+
+
+def test_bytes_go_even_where_too_little_is_free_for_a_rebuild(tmp_path: Path) -> None:
+    replica = Replica(tmp_path / "r.db")
+    collector = Collector(replica.connection, replica.path, replica.applier)
+    rng = random.Random(5)
+    good = {f"x{i}": vector(*(rng.gauss(0, 1) for _ in range(64))) for i in range(1000)}
+    bad = {f"b{i}": rng.randbytes(301) for i in range(100)}
+    every = {**good, **bad}
+    replica.apply(*(put("a", id, at(i + 1), document("t", every[id])) for i, id in enumerate(every)))
+    gone = [*rng.sample(sorted(good), 100), *rng.sample(sorted(bad), 50)]
+    replica.apply(*(delete("a", id, at(9000 + i)) for i, id in enumerate(gone)))
+    assert collector.sweep().collected == 150
+    collector.reclaim_all()
+    raw = replica.path.read_bytes()
+    assert [id for id in every.keys() - set(gone) if every[id][100:116] in raw]
+    assert [id for id in gone if every[id][100:116] in raw] == []
+    replica.check()
+    replica.close()
