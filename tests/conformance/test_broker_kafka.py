@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer, admin
+from confluent_kafka import KafkaError, Producer, admin
 from pydantic import SecretStr
 
 from connector.broker import Record, TopicSpec
@@ -49,13 +49,26 @@ def _set(log: KafkaLog, topic: str, name: str, value: str) -> None:
         future.result(30)
 
 
+def _until_refused(log: KafkaLog, lane: Lane, value: bytes) -> None:
+    """A broker follows a change of settings a moment after it has been accepted."""
+    errors: list[KafkaError | None] = []
+    client: Any = Producer({"bootstrap.servers": log.bootstrap_servers}, logger=client_log)
+    deadline = time.monotonic() + 30
+    while not errors or errors[-1] is None:
+        assert time.monotonic() < deadline
+        client.produce(lane.topic, value, partition=lane.partition, on_delivery=lambda error, _: errors.append(error))
+        client.flush(30)
+    assert errors[-1].code() == KafkaError.MSG_SIZE_TOO_LARGE
+
+
 @pytest.mark.parametrize("batch", [1, 7, 10_000])
 def test_nothing_lands_behind_a_record_that_the_broker_refuses(
     log: KafkaLog, batch: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     log.options = {"batch.num.messages": batch}  # one behind the other in several requests, or all in one
-    lane = Lane(make_topic(log), 0)
+    lane = Lane(make_topic(log, partitions=2), 0)
     other = Lane(make_topic(log, "other"), 0)
+    large = random.Random(1).randbytes(100_000)
     acknowledged: list[tuple[Lane, int]] = []
     producer = log.broker.producer(lambda lane, offset: acknowledged.append((lane, offset)))
     try:
@@ -63,7 +76,8 @@ def test_nothing_lands_behind_a_record_that_the_broker_refuses(
         producer.send(other, b"first", b"v")
         producer.flush(30)
         _set(log, lane.topic, "max.message.bytes", "20000")
-        producer.send(lane, b"large", random.Random(1).randbytes(100_000))
+        _until_refused(log, Lane(lane.topic, 1), large)
+        producer.send(lane, b"large", large)
         with pytest.raises(DeliveryFailed, match=r"MSG_SIZE_TOO_LARGE|GAPLESS"):  # noqa: PT012 - at one of them
             for n in range(99):
                 producer.send(lane, str(n).encode(), b"behind")
