@@ -14,6 +14,7 @@ import apsw
 import sqlite_vec
 
 from connector.errors import ReplicaRefused
+from connector.replica import schema
 
 PAGE_BYTES = 16384
 """Rows with a 384-d vector are inserted four times as fast as with pages of 4096."""
@@ -37,12 +38,14 @@ def open_writer(path: Path) -> apsw.Connection:
     """The file for its one writer, made when it is missing. The caller holds the writer's lock.
 
     In WAL mode with `synchronous` NORMAL a power cut may take the last transactions, never a part of one: each carries
-    its own offsets, so they are read again from the log.
+    its own offsets, so they are read again from the log. Raises ReplicaRefused, before anything was written.
     """
     try:
         connection = apsw.Connection(str(path))
         _prepare(connection)
-        if not connection.pragma("schema_version"):
+        if connection.pragma("schema_version"):
+            schema.check(connection, path)  # first: WAL mode is a mark in the file, and a foreign file stays as it is
+        else:
             connection.pragma("page_size", PAGE_BYTES)
             connection.pragma("auto_vacuum", "incremental")  # only before the first table
         mode = connection.pragma("journal_mode", "wal")

@@ -106,9 +106,7 @@ def test_a_document_over_the_limit_of_the_broker(
     assert "'d'" in said
     assert "errors_tolerance" in said
     site.apply()
-    assert site.search("heron", "--mode", "text") == ["large", "before"] or set(
-        site.search("heron", "--mode", "text")
-    ) == {"large", "before"}
+    assert set(site.search("heron", "--mode", "text")) == {"large", "before"}
 
     site.change(publish={"errors_tolerance": "all"})
     site.capture()
@@ -143,8 +141,8 @@ ODD = [
     "line\nbreak\ttab",
     "\x00zero",
     "NULL",
-    "é",  # one character
-    "é",  # two
+    "\u00e9",  # one character
+    "e\u0301",  # two
     "Straße STRASSE",
     "🦆🦆 дом 家 \u202eabc",
     "_x2e_",
@@ -169,8 +167,7 @@ def test_every_legal_odd_name(
 
     # The commands take them too; each begins a process, so not every one.
     for name in ("a/b/../c", "'; DROP TABLE shadow_vec_docs; --", "--help", "🦆" * 191):
-        if "\x00" not in name:
-            assert name in site.search("heron", "--mode", "text", f"--dataset={name}")
+        assert name in site.search("heron", "--mode", "text", f"--dataset={name}")
     for name in ("'single' \"double\" `back`", "[a-z]* ?{x}"):
         shown = json.loads(site.run("docs", "show", "-d", name, "--id", name, "--json").stdout)
         assert shown["id"] == name

@@ -43,7 +43,7 @@ class Site:
         assert done.returncode == code, (
             f"vecsync {' '.join(arguments)} ended with {done.returncode}:\n{printed[-4000:]}"
         )
-        assert "Traceback" not in printed
+        assert "Traceback" not in done.stderr
         assert self.secret is None or self.secret not in printed
         return done
 

@@ -344,13 +344,13 @@ def test_files_of_others_and_of_newer_programs_are_refused(tmp_path: Path) -> No
         schema.prepare(connection, path)
     assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("theirs",)]
     connection.close()
+    with pytest.raises(ReplicaRefused, match="is not a replica"):
+        open_writer(path)
     newer = Replica(tmp_path / "n.db")
     newer.connection.pragma("user_version", schema.VERSION + 1)
     newer.close()
-    connection = open_writer(tmp_path / "n.db")
     with pytest.raises(ReplicaRefused, match=f"version {schema.VERSION + 1}"):
-        schema.prepare(connection, tmp_path / "n.db")
-    connection.close()
+        open_writer(tmp_path / "n.db")
     (tmp_path / "text").write_text("no database " * 1000)
     with pytest.raises(ReplicaRefused, match="no SQLite file"):
         open_writer(tmp_path / "text")
