@@ -91,7 +91,9 @@ if ! usable "$base" "$base_recipe" /bin/true && ! pull "$base"; then
 fi
 ensure() { # IMAGE DIRECTORY TREE PROGRAM...
     local recipe tree=${3:+$cache_root/$3}
-    recipe=$(recipe_of "$images/$2"/* "$images"/*.sh ${tree:+"$tree/MANIFEST"})
+    local files
+    mapfile -t files < <(find "$images/$2" "$images"/*.sh -type f | LC_ALL=C sort)
+    recipe=$(recipe_of "${files[@]}" ${tree:+"$tree/MANIFEST"})
     usable "$1" "$recipe" "${@:4}" && return 0
     pull "$1" && return 0
     may_make "$1"
