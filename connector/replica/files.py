@@ -89,6 +89,28 @@ def next_generation(path: Path) -> Path:
     return path.with_name(f"{path.stem}.g{number}{path.suffix}")
 
 
+def draft(file: Path) -> Path:
+    """The name of a generation while it is built. A finished one is renamed when nothing has it open."""
+    return file.with_name(f"{file.stem}.draft{file.suffix}")
+
+
+def finish(file: Path) -> None:
+    """A draft takes its name; it has been closed, so that it is one file. The caller holds the writer's lock."""
+    log = Path(f"{draft(file)}-wal")
+    if log.exists() and log.stat().st_size:
+        raise ReplicaRefused(
+            f"{draft(file)} is in use by another program", hint="End what has it open, then replay again."
+        )
+    draft(file).replace(file)
+    remove(draft(file))
+
+
+def remove_drafts(path: Path) -> None:
+    """What a process left behind that was killed while it built one. The caller holds the writer's lock."""
+    for file in path.parent.glob(f"{_glob_quoted(path.stem)}.g*.draft{_glob_quoted(path.suffix)}"):
+        remove(file)
+
+
 def switch(path: Path, file: Path) -> None:
     """Lets the name lead to another generation, in one step. The caller holds the writer's lock.
 
@@ -114,14 +136,14 @@ def remove(file: Path) -> None:
 
 
 def remove_old(path: Path, keep: int = 2) -> list[Path]:
-    """All but the newest generations up to the present one, and unfinished ones above it. Returns what was removed."""
+    """All but the newest generations up to the present one. Returns what was removed."""
     now = present(path)
     number = None if now is None else generation(path, now)
     if number is None:
         return []
     found = generations(path)
     kept = [n for n in found if n <= number][-keep:]
-    gone = [file for n, file in found.items() if n not in kept]
+    gone = [file for n, file in found.items() if n < number and n not in kept]
     for file in gone:
         remove(file)
     return gone

@@ -58,21 +58,22 @@ def replay(
                 f"{path} is a file, not a link to a generation",
                 hint=f"With nothing using it, rename it to {path.stem}.g1{path.suffix} and make {path} a link to it.",
             )
+        files.remove_drafts(path)
         file = files.next_generation(path)
+        draft = files.draft(file)
         try:
             if base is None:
-                make(file)
+                make(draft)
             else:
-                export(base, file)
-            done = follow(settings, broker, stop, file, until_current=True, on_progress=on_progress)
-        except BaseException:
-            files.remove(file)
-            raise
-        if not done.caught_up:
-            files.remove(file)
-            return done
-        files.switch(path, file)
-        files.remove_old(path)
+                export(base, draft)
+            done = follow(settings, broker, stop, draft, until_current=True, on_progress=on_progress)
+            if done.caught_up:
+                files.finish(file)
+        finally:
+            files.remove(draft)
+        if done.caught_up:
+            files.switch(path, file)
+            files.remove_old(path)
         return done
 
 

@@ -200,3 +200,21 @@ def test_waiting_for_a_dataset_and_for_offsets(tmp_path: Path, log: Log) -> None
     finally:
         running.end()
     assert rows(settings, "SELECT last_scn FROM vec_sync_state") == [(5,)]
+
+
+def test_what_a_killed_replay_left_is_removed_by_the_next(tmp_path: Path, log: Log) -> None:
+    settings = configured(tmp_path)
+    log.publish(put("a", "x", at(1)))
+    catch_up(settings, log)
+    left = [tmp_path / "replica.g2.draft.db", tmp_path / "replica.g2.draft.db-wal"]
+    for file in left:
+        file.write_bytes(b"half of a file")
+    assert catch_up(settings, log).records == 0
+    replay(settings, log.broker, threading.Event())
+    assert sorted(p.name for p in tmp_path.glob("replica.*")) == [
+        "replica.db",
+        "replica.db.lock",
+        "replica.g1.db",
+        "replica.g2.db",
+    ]
+    assert ids(settings) == [("a", "x")]
