@@ -187,14 +187,15 @@ class Collector:
         written anew as the next generation, and takes its place in the same transaction."""
         tables: list[Any] = self._cursor.execute("SELECT no, name, dims, generation FROM replica_vectors").fetchall()
         for no, name, dims, generation in tables:
-            chunk_bytes = schema.CHUNK_ROWS * dims * 4
+            chunk_rows = schema.chunk_rows(dims)
+            chunk_bytes = chunk_rows * dims * 4
             chunks = self._connection.execute(f'SELECT count(*) FROM "{name}_chunks"').get
             if chunks * chunk_bytes < _REBUILD_BYTES:
                 continue
             needed = self._connection.execute(
                 "SELECT coalesce(sum((rows + ?1 - 1) / ?1), 0) FROM "
                 "(SELECT count(*) AS rows FROM replica_document WHERE vectors = ?2 GROUP BY collection, archived)",
-                (schema.CHUNK_ROWS, no),
+                (chunk_rows, no),
             ).get
             if needed < chunks * _LIVE_RATIO and (chunks - needed) * chunk_bytes >= _REBUILD_BYTES:
                 self._rebuild(no, name, dims, generation)

@@ -54,8 +54,9 @@ from connector.errors import ConfigurationError, ReplicaRefused
 
 APPLICATION_ID = 0x76656373  # "vecs"
 VERSION = 1
-CHUNK_ROWS = 64
-"""Rows that a vec0 chunk preallocates: every dataset takes at least one chunk, and larger ones are slower to insert."""
+_CHUNK_BYTES = 49152
+"""Size of a vec0 chunk. Every dataset takes at least one, so they are small; three pages, so that little is wasted.
+Larger ones are not inserted faster, and an exact search over them is at most a tenth faster."""
 
 NO_VECTOR: None = None
 EMPTY_VECTOR = 0
@@ -200,11 +201,17 @@ def add_vectors(connection: apsw.Connection, model: str, dims: int) -> tuple[int
     return no, name
 
 
+def chunk_rows(dims: int) -> int:
+    """Rows that a vec0 chunk allocates at once; vec0 wants a multiple of 8."""
+    return max(8, min(128, _CHUNK_BYTES // (4 * dims) // 8 * 8))
+
+
 def make_vectors(connection: apsw.Connection, name: str, dims: int) -> None:
     """An empty vec0 table."""
     connection.execute(
-        f"CREATE VIRTUAL TABLE {quoted(name)} USING vec0(collection INTEGER PARTITION KEY, "
-        f"archived INTEGER PARTITION KEY, embedding float[{dims}] distance_metric=cosine, chunk_size={CHUNK_ROWS})"
+        f"CREATE VIRTUAL TABLE {quoted(name)} USING vec0("
+        "collection INTEGER PARTITION KEY, archived INTEGER PARTITION KEY, "
+        f"embedding float[{dims}] distance_metric=cosine, chunk_size={chunk_rows(dims)})"
     )
 
 
