@@ -30,6 +30,7 @@ _REFRESH_S = 5.0  # the topics' ends are asked for this often, once they were re
 _COMMIT_S = 5.0
 _DISCOVER_S = 30.0  # a table followed by the source later has topics of its own
 _NOTHING = Collected()
+_MISSING_S = 5.0  # a cluster that starts may not know all its topics yet
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.5, 15.0
 
 
@@ -118,10 +119,17 @@ class Follower:
     def _topics(self, admin: Admin, until_current: bool) -> lanes.FollowedTopics | None:
         """Waits until there are topics; None when told to stop meanwhile."""
         prefix = self._settings.topics.prefix
+        known = {lane.topic for lane in lanes.recorded(self._connection)}
+        give_up = time.monotonic() + _MISSING_S
         while True:
             topics = lanes.find_topics(admin, prefix)
-            if topics.data or lanes.recorded(self._connection):
+            missing = known - {topic.name for topic in topics.topics}
+            if (topics.data and not missing) or (missing and time.monotonic() >= give_up):
                 return topics
+            if missing:
+                if self._stop.wait(0.5):
+                    return None
+                continue
             if until_current:
                 raise ConfigurationError(
                     f"there are no topics of documents under the prefix {prefix}",
@@ -177,7 +185,7 @@ class Follower:
                 return True
             if not until_current and clock.due("discover", _DISCOVER_S):
                 now = lanes.find_topics(admin, self._settings.topics.prefix)
-                if {t.name for t in now.topics} != {t.name for t in topics.topics}:
+                if {t.name for t in now.topics} - {t.name for t in topics.topics}:
                     return False
         consumer.commit(self._positions)
         return True
