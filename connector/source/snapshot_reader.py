@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import pymysql
 from pymysql.cursors import SSCursor
 
-from connector.errors import ForeignLog, PreflightRefused, UnsupportedChange
+from connector.errors import CorruptedLog, ForeignLog, PreflightRefused, UnsupportedChange
 from connector.model import CommitOrder, SourceIdentity
 from connector.settings import SourceSettings
 from connector.source.snapshot import Chunk, XaName
@@ -37,6 +37,7 @@ _SHAPE_CHANGED = {
     pymysql.constants.ER.NO_SUCH_TABLE,
     pymysql.constants.ER.KEY_DOES_NOT_EXITS,
 }
+_WIDTHS = {0xFC: 2, 0xFD: 3, 0xFE: 8}  # of the lengths that follow these bytes
 _NOT_TRANSACTIONAL = {"myisam", "aria", "memory", "csv", "archive", "blackhole"}
 
 
@@ -129,6 +130,7 @@ class SqlSnapshotReader:
         cursor = connection.cursor(SSCursor)
         try:
             cursor.execute(rows_of.select(rows_of.following(after), limit))
+            _read_rows_plainly(cursor)
             for row in iter(cursor.fetchone, None):
                 key, value = rows_of.make(row)
                 rows[key] = value
@@ -176,6 +178,35 @@ def reading_session(source: SourceSettings, identity: SourceIdentity, silence_s:
         raise
     connection.decoders = {}  # values as they are sent: text as text, bytes as bytes
     return connection
+
+
+def _read_rows_plainly(cursor: SSCursor) -> None:
+    """PyMySQL takes a row apart with several calls for each value, which cost more than all else in a snapshot. This
+    does the same in one loop (a text row is length-encoded strings; 0xFB is NULL)."""
+    result = cursor._result  # type: ignore[attr-defined]
+    texts = [encoding is not None for encoding, _ in result.converters]
+
+    def read(packet: Any) -> list[str | bytes | None]:
+        data, at = packet.get_all_data(), 0
+        row: list[str | bytes | None] = []
+        for text in texts:
+            size = data[at]
+            at += 1
+            if size >= 0xFB:
+                if size == 0xFB:
+                    row.append(None)
+                    continue
+                width = _WIDTHS[size]
+                size = int.from_bytes(data[at : at + width], "little")
+                at += width
+            value = data[at : at + size]
+            at += size
+            row.append(value.decode() if text else value)
+        if at != len(data):
+            raise CorruptedLog(f"a row of {len(data)} bytes has its last value end at {at}")
+        return row
+
+    result._read_row_from_packet = read
 
 
 def _abandon(cursor: SSCursor) -> None:
