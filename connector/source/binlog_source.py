@@ -6,7 +6,7 @@ Reads only: nothing here writes to the source, takes a lock, or decides where to
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import pymysql
@@ -22,8 +22,9 @@ from connector.source.binlog_changes import Following
 from connector.source.binlog_stream import BinlogStream
 from connector.source.snapshot import SnapshotPlan, SnapshottingStream
 from connector.source.snapshot_reader import SqlSnapshotReader
+from connector.source.twins import TwinCheck
 from connector.upstream.address import mysql_address
-from connector.upstream.discover import mysql_shape
+from connector.upstream.discover import TableShape, mysql_shape
 from connector.upstream.mysql import open_connection
 
 Connection: TypeAlias = "pymysql.Connection[Any]"
@@ -70,7 +71,9 @@ class BinlogSource:
         if identity != after.identity:
             raise ForeignLog(f"the source was {after.identity}, and is {identity} now")
         self._refuse_lost(after)
-        following = Following(self._db, self._cascades(), self._source.mapping)
+        shapes = self._shapes()
+        following = Following(self._db, {shape.table: shape.cascades for shape in shapes}, self._source.mapping)
+        twins = TwinCheck(shapes, self._source.mapping.dataset_table, self._rows)
         file = after.open_file or after.file
         position = after.open_position if after.open_file else after.position
         decoder = Decoder(following, file, position)
@@ -82,7 +85,13 @@ class BinlogSource:
             heartbeat_s=self._source.heartbeat_s,
         )
         stream: Stream = BinlogStream(
-            reader, decoder, following, after, connector=identity.connector, name=self._prefix
+            reader,
+            decoder,
+            following,
+            after,
+            connector=identity.connector,
+            name=self._prefix,
+            twins=twins if twins.needed else None,
         )
         if after.snapshot_done:
             return stream
@@ -112,13 +121,17 @@ class BinlogSource:
         return self._connection
 
     def _row(self, sql: str, *args: Any) -> tuple[Any, ...]:
-        """The first row. The connection is opened again when it was lost since the last question."""
+        """The first row."""
+        rows = self._rows(sql, args)
+        return rows[0] if rows else ()
+
+    def _rows(self, sql: str, args: Sequence[Any] = ()) -> Sequence[tuple[Any, ...]]:
+        """The connection is opened again when it was lost since the last question."""
         for attempt in (0, 1):
             try:
                 with self._open().cursor() as cursor:
                     cursor.execute(sql, args)
-                    row = cursor.fetchone()
-                    return tuple(row) if row is not None else ()
+                    return list(cursor.fetchall())
             except pymysql.MySQLError as error:
                 self.close()
                 code = int(error.args[0]) if error.args and isinstance(error.args[0], int) else 0
@@ -144,14 +157,14 @@ class BinlogSource:
                 "the source was reset, or lost transactions in a crash"
             )
 
-    def _cascades(self) -> Mapping[str, bool]:
-        """Per followed table, whether the deletion of a dataset's row takes its documents."""
-        found = {}
+    def _shapes(self) -> Sequence[TableShape]:
+        """Of the followed tables. Raises PreflightRefused when one does not exist."""
+        found = []
         for table in self._source.tables:
             shape = mysql_shape(self._open(), self._db, table, self._source.mapping)
             if not shape.exists:
                 raise PreflightRefused(f"there is no table {self._db}.{table} on the source")
-            found[table] = shape.cascades
+            found.append(shape)
         return found
 
 

@@ -31,6 +31,7 @@ from connector.source.binlog.items import (
 from connector.source.binlog.rows import Rows
 from connector.source.binlog_changes import Following, TransactionOrigin, changes
 from connector.source.row_buffer import RowBuffer
+from connector.source.twins import TwinCheck
 
 
 class EventReader(Protocol):
@@ -70,8 +71,11 @@ class BinlogStream:
         *,
         connector: str,
         name: str,
+        twins: TwinCheck | None = None,
     ) -> None:
-        """The reader begins at `after.open_file` and `open_position` where these are set, else at file and position."""
+        """The reader begins at `after.open_file` and `open_position` where these are set, else at file and position.
+        twins: where datasets may be equal to the source that are not to others."""
+        self._twins = twins
         self._reader = reader
         self._decoder = decoder
         self._following = following
@@ -209,7 +213,8 @@ class BinlogStream:
 
     def _changes(self, rows: RowBuffer, origin: TransactionOrigin) -> Iterator[Change]:
         try:
-            yield from changes(rows.drain(), origin, self._following)
+            made = changes(rows.drain(), origin, self._following)
+            yield from made if self._twins is None else self._twins(made)
         finally:
             rows.close()
 
