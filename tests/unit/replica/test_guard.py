@@ -236,7 +236,7 @@ def test_batches_of_any_size_in_a_file_do_the_same(
     assert naive.visible() == truth(changes)
 
 
-# -- counterexamples of the protocol's model: each breaks an implementation that leaves a rule out
+# -- counterexamples: each breaks an implementation that leaves a rule out
 def traced(text: str) -> list[tuple[Lane, Change]]:
     """`u A.x@1.1 p0 | t *@2.1 p1`: op, dataset and id, position.ordinal, partition."""
     out: list[tuple[Lane, Change]] = []
