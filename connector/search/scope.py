@@ -19,9 +19,9 @@ from connector.search.words import check_fts5
 TEXT_COLUMNS = ("id", "content")
 _SNIPPET_WORDS = 32
 _SNIPPET_CHARS = 220
-_CONTENT_COLUMN = 2  # of document_text, from 0
-# collection, id, content: the dataset's token restricts, it does not score.
-_RANK = "bm25(0.0, 1.0, 1.0)"
+_CONTENT_COLUMN = 0  # of document_text, from 0
+# content, id, collection: the dataset's token restricts, it does not score.
+_RANK = "bm25(1.0, 1.0, 0.0)"
 
 
 class Scope(NamedTuple):
