@@ -22,8 +22,10 @@ _PROMPT = re.compile(r"^(?:\s*\$ )?(?:[A-Z_]+=\S+ +)*vecsync ((?:[^\\]|\\\n)*?)\
 
 
 def command_lines(page: Path) -> Iterator[str]:
-    """In blocks of code: lines that begin with `vecsync`, after a prompt and variables if need be."""
-    for block in re.findall(r"^ *```[a-z]*\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+    """In blocks of code: lines that begin with `vecsync`, after a prompt and variables if need be. Blocks of `text` are
+    what commands printed."""
+    blocks = re.findall(r"^ *```([a-z]*)\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    for block in (content for language, content in blocks if language != "text"):
         joined = re.sub(r"\\\n\s*", "", block)
         for found in _PROMPT.finditer(joined):
             yield found[1]
