@@ -11,7 +11,7 @@ from connector.model import Change, Lane, Tombstone
 from connector.replica.apply import Offset
 from connector.wire import Event, decode_tombstone, decode_value
 
-BATCH_BYTES = 16 * 2**20
+BATCH_BYTES = 8 * 2**20
 """Of values applied in one transaction, at most (one record may be larger): memory stays bounded with large rows."""
 
 
