@@ -200,11 +200,7 @@ class Applier:
         changed = [(key[1], entry) for key, entry in self._entries.items() if entry.change is not None]
         if not changed:
             return
-        self._documents.remove_derived([(e.document, e.vectors) for _, e in changed if e.document is not None])
-        self._documents.delete([(id, e) for id, e in changed if e.change is not None and e.change.after is None])
-        self._applied.failed_vectors += self._documents.write(
-            [(id, e) for id, e in changed if e.change is not None and e.change.after is not None], self._now
-        )
+        self._applied.failed_vectors += self._documents.write(changed, self._now)
         for _, entry in changed:
             entry.change = None
 

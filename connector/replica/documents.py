@@ -6,6 +6,7 @@ What is derived from a document is removed before the document changes and writt
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import apsw
 
@@ -47,12 +48,36 @@ class Documents:
         # The number of the last document is used again when that one is deleted: nothing refers to it any more.
         self._next_no = self._connection.execute("SELECT coalesce(max(no), 0) + 1 FROM replica_document").get
 
+    def write(self, changed: Sequence[tuple[str, Entry]], now: str) -> int:
+        """Ids with entries that have a change; returns how many embeddings are unfit to be searched."""
+        gone: list[tuple[str, Entry]] = []
+        upserts: list[tuple[str, Entry]] = []
+        for id, entry in changed:
+            assert entry.change is not None
+            (gone if entry.change.after is None else upserts).append((id, entry))
+        standing = [(entry.document, entry.vectors) for _, entry in changed if entry.document is not None]
+        indexed = self._same_text(upserts)
+        fulltext.remove(self._cursor, [no for no, _ in standing if no not in indexed])
+        self._store.remove(standing)
+        self._delete(gone)
+        return self._upsert(upserts, indexed, now)
+
+    def _same_text(self, upserts: Sequence[tuple[str, Entry]]) -> set[int]:
+        """Documents whose text stays as it is indexed: archiving one, say, leaves its full-text entry alone."""
+        texts = [
+            (entry.document, entry.change.after.content)
+            for _, entry in upserts
+            if entry.document is not None and entry.change is not None and entry.change.after is not None
+        ]
+        found: Any = self._cursor.executemany("SELECT no FROM replica_document WHERE no = ? AND content IS ?", texts)
+        return {row[0] for row in found}
+
     def remove_derived(self, documents: Sequence[tuple[int, int | None]]) -> None:
         """Full text first: it is found by what the documents still say."""
         fulltext.remove(self._cursor, [no for no, _ in documents])
         self._store.remove(documents)
 
-    def delete(self, gone: Sequence[tuple[str, Entry]]) -> None:
+    def _delete(self, gone: Sequence[tuple[str, Entry]]) -> None:
         cursor = self._cursor
         cursor.executemany(
             "DELETE FROM replica_document WHERE no = ?",
@@ -67,8 +92,7 @@ class Documents:
             entry.tombstone = True
         cursor.executemany("INSERT OR REPLACE INTO replica_tombstone VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)", rows)
 
-    def write(self, written: Sequence[tuple[str, Entry]], now: str) -> int:
-        """Inserts and updates; returns how many embeddings are unfit to be searched."""
+    def _upsert(self, written: Sequence[tuple[str, Entry]], indexed: set[int], now: str) -> int:
         vectors: list[Vector] = []
         revived: list[Key] = []
         numbered: list[tuple[int, bool, str, Entry]] = []
@@ -116,7 +140,8 @@ class Documents:
                 inserted.append((no, entry.collection.no, id, *row))
             else:
                 updated.append((*row, no))
-            texts.append((no, entry.collection.token, id, d.content))
+            if no not in indexed:
+                texts.append((no, entry.collection.token, id, d.content))
         self._write_rows(revived, inserted, updated)
         self._store.insert(placed)
         self._store.keep_bad(bad, now)

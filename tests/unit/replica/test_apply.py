@@ -85,6 +85,21 @@ def test_an_update_replaces_text_and_vector(replica: Replica) -> None:
     assert replica.nearest("a", vector(0, 1, 0, 0)) == ["x"]
 
 
+def test_a_document_whose_text_stays_is_found_as_before(replica: Replica) -> None:
+    rows = [document("same words", vector(1, 0, 0, 0)), document(None, vector(1, 0, 0, 0))]
+    replica.apply(put("a", "x", at(1), rows[0]), put("a", "null", at(2), rows[1]))
+    changed = [document("same words", vector(0, 1, 0, 0), archived=True), document(None, None, meta="m")]
+    replica.apply(put("a", "x", at(3), changed[0]), put("a", "null", at(4), changed[1]), put("a", "y", at(5)))
+    assert replica.matching("same") == ["x"]
+    assert replica.rows("SELECT id, archived, meta FROM shadow_vec_docs ORDER BY id") == [
+        ("null", 0, "m"),
+        ("x", 1, None),
+        ("y", 0, None),
+    ]
+    replica.apply(put("a", "null", at(6), document("now a text")), put("a", "x", at(7), document(None)))
+    assert replica.matching("text OR same") == ["null"]
+
+
 def test_a_deletion_takes_everything_and_leaves_its_order(replica: Replica) -> None:
     replica.apply(put("a", "x", at(1)), put("a", "y", at(2)))
     replica.apply(delete("a", "x", at(3)))
