@@ -168,7 +168,7 @@ class Applier:
             collection.position = order
         if scn > collection.last_scn:
             collection.last_scn = scn
-        collection.touched = True
+        self._collections.touch(collection)
 
     def _load(self, changes: Sequence[tuple[Lane, Change]]) -> None:
         """An entry for every key of the batch, with what stands of it."""

@@ -42,6 +42,7 @@ class Collections:
         self._patterns = tuple(patterns)
         self._shadow_tables = shadow_tables
         self._all: dict[tuple[str, str], Collection] = {}
+        self._touched: list[Collection] = []
         self._ignored: set[str] = set()
         self._table_floors: dict[Lane, CommitOrder] = {}
         self._viewed: set[str] = set()  # shadow tables that have their views
@@ -58,6 +59,7 @@ class Collections:
         }
         self._viewed = set(schema.shadow_tables(self._connection))
         self._all = {}
+        self._touched = []
         by_no: dict[int, Collection] = {}
         for no, dataset_id, topic, partition, last_scn, position in run(
             "SELECT no, dataset_id, topic, partition, last_scn, position FROM replica_collection"
@@ -136,9 +138,15 @@ class Collections:
         collection.dataset_floor = floor.order
         collection.floor = max(collection.floor, floor.order)
 
+    def touch(self, collection: Collection) -> None:
+        """Its watermarks have changed."""
+        if not collection.touched:
+            collection.touched = True
+            self._touched.append(collection)
+
     def save(self, now: str) -> None:
         """Writes watermarks of the collections touched since the last call."""
-        touched = [c for c in self._all.values() if c.touched]
+        touched, self._touched = self._touched, []
         self._connection.cursor().executemany(
             "UPDATE replica_collection SET last_scn = ?, position = ?, updated_at = ? WHERE no = ?",
             [(c.last_scn, order_text(c.position), now, c.no) for c in touched],
