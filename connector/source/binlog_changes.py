@@ -46,12 +46,14 @@ class Following:
     """What is followed in one database, and by which names. A `Selection` for the decoder.
 
     tables: shadow table to whether the deletion of its dataset's row takes its documents with it (a foreign key
-    that cascades: the binlog hides those deletions).
+    that cascades: the binlog hides those deletions). renames: whether a change of a dataset's name changes that of its
+    documents, which the binlog hides too.
     """
 
     db: str
     tables: Mapping[str, bool]
     names: ColumnNames
+    renames: bool = False
 
     def follows(self, db: str, table: str) -> bool:
         return db == self.db and (table in self.tables or table == self.names.dataset_table)
@@ -230,6 +232,12 @@ def _of_datasets(rows: Rows, origin: TransactionOrigin, following: Following, or
     else:
         for before, row in rows.pairs():
             if before[0] != row[0]:
+                if following.renames and not rows.no_foreign_key_checks:
+                    raise UnsupportedChange(
+                        f"at {origin.file}:{origin.position} the dataset {before[0]!r} became {row[0]!r}, and its "
+                        "documents with it (ON UPDATE CASCADE), of which the binlog says nothing",
+                        hint=_RESNAPSHOT,
+                    )
                 yield change(Op.DELETE, before)
                 yield change(Op.CREATE, row)
             else:

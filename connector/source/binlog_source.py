@@ -72,7 +72,12 @@ class BinlogSource:
             raise ForeignLog(f"the source was {after.identity}, and is {identity} now")
         self._refuse_lost(after)
         shapes = self._shapes()
-        following = Following(self._db, {shape.table: shape.cascades for shape in shapes}, self._source.mapping)
+        following = Following(
+            self._db,
+            {shape.table: shape.cascades for shape in shapes},
+            self._source.mapping,
+            renames=any(shape.renames for shape in shapes),
+        )
         twins = TwinCheck(shapes, self._source.mapping.dataset_table, self._rows)
         file = after.open_file or after.file
         position = after.open_position if after.open_file else after.position

@@ -55,6 +55,7 @@ class TableShape:
     missing       parts without a column
     extra         columns that play no part: they are ignored
     cascades      deleting a row of the dataset table deletes its documents (FOREIGN KEY ... ON DELETE CASCADE)
+    renames       changing a dataset's name changes that of its documents (... ON UPDATE CASCADE)
     unique        columns of further unique indexes
     engine        storage engine; None for SQLite
     """
@@ -73,6 +74,7 @@ class TableShape:
     engine: str | None = None
     dataset_table_exists: bool = False
     dataset_columns: tuple[Column, ...] = ()
+    renames: bool = False
 
     @property
     def id_is_key(self) -> bool:
@@ -282,9 +284,8 @@ def mysql_shape(connection: pymysql.Connection[Any], database: str, table: str, 
         table,
     ):
         indexes.setdefault(index, []).append(_str(column_name))
-    cascades = cascades_in(
-        _str(rows(f"SHOW CREATE TABLE {_of(database, table)}")[0][1]), mapped.get("dataset_id"), mapping
-    )
+    created = _str(rows(f"SHOW CREATE TABLE {_of(database, table)}")[0][1])
+    cascades, renames = (cascades_in(created, mapped.get("dataset_id"), mapping, on) for on in ("DELETE", "UPDATE"))
     triggers = rows(
         "SELECT TRIGGER_NAME, ACTION_TIMING, EVENT_MANIPULATION, ACTION_STATEMENT FROM information_schema.TRIGGERS"
         " WHERE EVENT_OBJECT_SCHEMA = %s AND EVENT_OBJECT_TABLE = %s ORDER BY TRIGGER_NAME",
@@ -306,11 +307,12 @@ def mysql_shape(connection: pymysql.Connection[Any], database: str, table: str, 
         engine=found[0][0],
         dataset_table_exists=bool(dataset_columns),
         dataset_columns=dataset_columns,
+        renames=renames,
     )
 
 
-def cascades_in(create_table: str, dataset_column: str | None, mapping: Mapping) -> bool:
-    """Whether the text of SHOW CREATE TABLE has the foreign key to the datasets with ON DELETE CASCADE.
+def cascades_in(create_table: str, dataset_column: str | None, mapping: Mapping, on: str = "DELETE") -> bool:
+    """Whether the text of SHOW CREATE TABLE has the foreign key to the datasets with ON DELETE (UPDATE) CASCADE.
 
     The catalogue is no help: MariaDB's shows foreign keys only to accounts that may do more than read, and to the
     others a table that cascades would look like one that does not.
@@ -319,7 +321,7 @@ def cascades_in(create_table: str, dataset_column: str | None, mapping: Mapping)
         return False
     own, datasets = (re.escape(quoted(name, "mysql")) for name in (dataset_column, mapping.dataset_table))
     key = rf"FOREIGN KEY \({own}\) REFERENCES {datasets} \([^)]*\)( ON \w+ (CASCADE|SET \w+|NO ACTION|RESTRICT))*"
-    return any("ON DELETE CASCADE" in found.group(0) for found in re.finditer(key, create_table, flags=re.IGNORECASE))
+    return any(f"ON {on} CASCADE" in found.group(0) for found in re.finditer(key, create_table, flags=re.IGNORECASE))
 
 
 def _of(database: str, table: str) -> str:

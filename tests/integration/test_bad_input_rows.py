@@ -10,7 +10,7 @@ import pytest
 
 from tests.servers.model import KafkaServer, SqlDatabase
 from tests.system.compare import derived_structures_agree, differences, open_plainly, replica_rows, source_rows
-from tests.system.schema import create_tables
+from tests.system.schema import SHADOW, create_tables
 from tests.system.site import Site, embedded_log, kafka_log, sql_source
 
 MODEL = "m"
@@ -232,3 +232,24 @@ def test_dataset_ids_that_are_equal_by_collation(sql_database: SqlDatabase, tmp_
     site.capture()
     site.apply()
     assert set(site.search("heron", "--mode", "text", "--dataset", "rootA")) == {"1", "2"}
+
+
+def test_a_dataset_whose_new_name_its_documents_take(sql_database: SqlDatabase, tmp_path: Path) -> None:
+    """By a foreign key that the binlog does not show: capture stops, and a snapshot finds the new names."""
+    create_tables(sql_database)
+    sql_database.execute(
+        "DROP TABLE shadow_vec_docs",
+        SHADOW.format(table="shadow_vec_docs", key="dataset_id, id").replace(
+            "ON DELETE CASCADE", "ON DELETE CASCADE ON UPDATE CASCADE"
+        ),
+    )
+    site = Site(tmp_path, {**sql_source(sql_database), **embedded_log(tmp_path)}, sql_database.server.password)
+    put(sql_database, "old", "1", "heron")
+    put(sql_database, "other", "2", "heron")
+    replicated(site, sql_database)
+    sql_database.execute("UPDATE vec_dataset SET dataset_id = 'new' WHERE dataset_id = 'old'")
+    said = site.refused("capture", "run", code=7)
+    assert "'old' became 'new'" in said
+    site.run("capture", "snapshot")
+    replicated(site, sql_database)
+    assert site.search("heron", "--mode", "text", "--dataset", "new") == ["1"]
