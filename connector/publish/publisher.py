@@ -100,6 +100,11 @@ class Publisher:
 
     def _session(self, head: SourcePosition | None) -> Progress:
         state = _open(self._source, self._broker, self._settings, self._stop)
+        if self._stop.is_set():
+            # The wait may have been cut short: a position of ours, a closed one above all, would tell the next one
+            # that it need not wait for what the dead publisher sent.
+            at = state.position.source
+            return Progress(self._transactions, self._records, self._bytes, self._skipped, 0, self._lag_s, at)
         session = _Session(self, state, self._broker.producer)
         stream = None
         try:

@@ -362,3 +362,19 @@ def test_a_failed_delivery_is_resumed_from_the_recorded_position(directory: Path
 
     Publisher(ScriptedSource(transactions), FailingOnce(broker, 30, False), settings, Event()).run(until_current=True)
     assert standing(broker, TOPICS.data) == expected(transactions)
+
+
+def test_a_stop_during_the_wait_closes_nothing(directory: Path) -> None:
+    """Whoever comes next has to wait as well: what the dead publisher sent may still land."""
+    settings = configured(directory)
+    broker = EmbeddedBroker(settings.broker.path)
+    with pytest.raises(Crash):
+        Publisher(ScriptedSource(script(1, 20)), CrashingBroker(broker, 20, True), settings, Event()).run()
+    before = recorded_position(broker, "vecsync")
+    assert before is not None
+    assert not before.closed
+    waits = settings.model_copy(update={"broker": settings.broker.model_copy(update={"kind": "kafka"})})
+    stopped = Event()
+    stopped.set()
+    Publisher(ScriptedSource(script(1, 20)), broker, waits, stopped).run()
+    assert recorded_position(broker, "vecsync") == before
