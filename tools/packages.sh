@@ -26,6 +26,7 @@ want debootstrap debootstrap
 want gpgv gpgv
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
 want strace strace
+want sqlite3 sqlite3
 want mvn maven
 java_is_recent || missing+=(default-jre-headless)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
