@@ -3,6 +3,8 @@
 It keeps three promises. An event that could carry rows and is not understood raises. A transaction is a begin, its
 content and exactly one end. Positions are those of the outermost events, in 64 bits: events inside a compressed
 transaction have none of their own. After an error the decoder is spent: make a new one at a position dealt with.
+
+One module, though a long one: every handler moves the same few states, and they are only right together.
 """
 
 from __future__ import annotations
