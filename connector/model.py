@@ -30,8 +30,8 @@ class CommitOrder(NamedTuple):
 ZERO_ORDER = CommitOrder(0, 0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class DocKey:
+# The values that every row brings are named tuples, which are made several times as fast as frozen dataclasses.
+class DocKey(NamedTuple):
     dataset_id: str
     id: str
 
@@ -60,8 +60,7 @@ class Op(StrEnum):
     READ = "r"  # a row read by a snapshot or a repair
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """A row of the shadow table as it stands at the source. Replicas judge the embedding, the log only carries it.
 
     embedding: float32 little-endian, 4 * dims bytes when well formed; None or empty: the document has no vector.
@@ -103,8 +102,7 @@ class SourceInfo(NamedTuple):
     row: int  # ordinal in its transaction
 
 
-@dataclass(frozen=True, slots=True)
-class DocChange:
+class DocChange(NamedTuple):
     """One changed row. `after` is None exactly when op is d, or when `unpublished` says why it is missing.
 
     scn: of this change; a deletion's own where the source logs one. The row's own is in `after`.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import replace
 
 from connector.broker import Headers
 from connector.errors import UnpublishableRow
@@ -12,7 +11,7 @@ from connector.model import DocChange, Lane
 
 def marker(change: DocChange, reason: str) -> DocChange:
     """The change without its row: replicas hide the document instead of showing its last version."""
-    return replace(change, after=None, unpublished=reason)
+    return change._replace(after=None, unpublished=reason)
 
 
 def dead_letter_headers(lane: Lane, connector_name: str, error: UnpublishableRow) -> Headers:

@@ -9,7 +9,7 @@ from connector.broker import Record
 from connector.errors import CorruptedLog, DataRefused, UnsupportedChange
 from connector.model import Change, Lane, Tombstone
 from connector.replica.apply import Offset
-from connector.wire import Event, decode_tombstone, decode_value
+from connector.wire import Event, EventDecoder, decode_tombstone
 
 BATCH_BYTES = 8 * 2**20
 """Of values applied in one transaction, at most (one record may be larger): memory stays bounded with large rows."""
@@ -61,11 +61,12 @@ class Batches:
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._open: dict[Lane, _Open] = {}
         self._held_bytes = 0
+        self._decode = EventDecoder()
 
     def read(self, records: Sequence[Record]) -> Iterator[Batch]:
         """Records in the order read. What is complete is yielded, the rest is held back. Raises Undecodable at a record
         that is not understood; everything before it was yielded."""
-        lanes = self._lanes
+        lanes, decode = self._lanes, self._decode
         for record in records:
             topic, partition, offset, _, value, _, leader_epoch, _ = record
             lane = lanes.get((topic, partition))
@@ -76,7 +77,7 @@ class Batches:
                 if value is None:
                     raise UnsupportedChange("a record has no value; deletions are events of their own here")
                 if topic in self._data_topics:
-                    self._add(lane, decode_value(value), after, len(value))
+                    self._add(lane, decode(value), after, len(value))
                 else:
                     self._batch.tombstones.append((lane, decode_tombstone(value)))
                     self._batch.offsets[lane] = after

@@ -1,5 +1,6 @@
 """Keys, events, tombstones and positions as bytes: the contract in `avro/`, written and read with fastavro."""
 
+from connector.wire.doc_decoder import EventDecoder
 from connector.wire.doc_encoder import DocEncoder
 from connector.wire.events import (
     Event,
@@ -16,6 +17,7 @@ from connector.wire.positions import decode_position, encode_position, position_
 __all__ = [
     "DocEncoder",
     "Event",
+    "EventDecoder",
     "TransactionInfo",
     "decode_key",
     "decode_position",

@@ -43,6 +43,7 @@ changes = st.builds(
     order=st.builds(CommitOrder, counts, counts, counts, counts),
     source=sources,
     unpublished=st.none() | texts,
+    moved=st.just(False),  # not on the wire
 )
 
 

@@ -73,6 +73,7 @@ doc_changes = st.builds(
     order=orders,
     source=sources,
     unpublished=st.none() | texts,
+    moved=st.just(False),  # not on the wire
 )
 dataset_changes = st.builds(
     DatasetChange,
