@@ -182,7 +182,7 @@ class KafkaConsumer:
 
     def commit(self, offsets: Mapping[Lane, int]) -> None:
         places = [TopicPartition(lane.topic, lane.partition, offset) for lane, offset in offsets.items()]
-        if not places:
+        if not places or self._lost:
             return
         try:
             self._consumer.commit(offsets=places, asynchronous=True)
@@ -223,4 +223,4 @@ class KafkaConsumer:
 
     def _on_commit(self, error: KafkaError | None, offsets: Any) -> None:  # noqa: ARG002 - as the client calls it
         if error is not None:
-            log.warning("offsets for lag tools were not published", extra={"error": error.str()})
+            log.warning("offsets for lag tools were not published: %s", error.str())

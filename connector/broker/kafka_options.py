@@ -123,6 +123,9 @@ def consumer_options(broker: BrokerSettings, group: str, max_message_bytes: int)
         "enable.partition.eof": "true",
         "auto.offset.reset": "error",
         "check.crcs": "true",
+        # Nobody joins a group here. It is how long the client holds back offsets that it cannot publish for want of a
+        # broker, and closing it waits for them.
+        "session.timeout.ms": "6000",
         "allow.auto.create.topics": "false",
         "fetch.message.max.bytes": str(4 * 2**20),
         "fetch.max.bytes": str(fetch_bytes),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import random
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, Producer, admin
+from confluent_kafka import KafkaError, KafkaException, Producer, admin
 from pydantic import SecretStr
 
 from connector.broker import Record, TopicSpec
@@ -313,6 +314,36 @@ def test_a_broker_that_goes_away_and_comes_back(start_kafka: StartKafka, topic_p
         hasty.close()
         consumer.close()
     assert [r.value for r in read_lanes(log, {lane: 0}, 4)] == [b"before", b"warm", b"warm", b"kept"]
+
+
+def test_a_consumer_closes_soon_though_its_broker_has_gone(start_kafka: StartKafka, topic_prefix: str) -> None:
+    """Offsets that cannot be published any more are not waited for: a replica has to go on, or to end when told."""
+    server = start_kafka()
+    log = KafkaLog(topic_prefix, server.bootstrap_servers)
+    lane = Lane(make_topic(log), 0)
+    send_all(log, [(lane, b"k", b"v")])
+    settings = BrokerSettings(bootstrap_servers=server.bootstrap_servers)
+    consumer = KafkaConsumer(consumer_options(settings, "g", MAX_BYTES), request_s=1.0)
+    try:
+        consumer.assign({lane: 0})
+        assert len(read(consumer, 1)) == 1
+        # So that the client has a coordinator to lose.
+        deadline, committed = time.monotonic() + 60, -1
+        while committed != 1:
+            assert time.monotonic() < deadline
+            consumer.commit({lane: 1})
+            consumer.consume(1, 0.1)
+            with suppress(KafkaException):  # a new cluster has none at first
+                committed = log.committed("g", lane)
+        server.kill()
+        for _ in range(5):  # before it is noticed, and after
+            consumer.commit({lane: 1})
+            with suppress(Unreachable):
+                consumer.consume(1, 0.1)
+    finally:
+        began = time.monotonic()
+        consumer.close()
+        assert time.monotonic() - began < 20
 
 
 def test_a_producer_whose_records_stand_still_gives_up(start_kafka: StartKafka, topic_prefix: str) -> None:
