@@ -29,7 +29,7 @@ from connector.replica.apply import Applier
 from connector.replica.connection import file_bytes, open_writer
 from connector.replica.decode import Batches
 from connector.wire import TransactionInfo, encode_value
-from tests.bench.load import DATASETS, text
+from tests.bench.load import DATASETS, text, yardstick
 
 LANE = Lane("bench.app.shadow_vec_docs", 0)
 SOURCE = SourceInfo("mysql", "bench", 1, False, "app", "shadow_vec_docs", 1, "uuid:7", "binlog.000001", 4, 1)
@@ -110,6 +110,7 @@ def apart(function: object, *args: object) -> None:
 
 def main() -> None:
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    print(yardstick())
     for dims in (384, 1536):
         with tempfile.TemporaryDirectory() as directory:
             path, first, second = (Path(directory) / name for name in ("replica.db", "first", "second"))

@@ -27,7 +27,7 @@ from connector.settings import Settings
 from connector.source.binlog_source import BinlogSource
 from connector.topics import table_topics
 from connector.wire import DocEncoder, TransactionInfo, encode_key
-from tests.bench.load import insert, prepare
+from tests.bench.load import insert, prepare, yardstick
 from tests.servers.local import LocalProvider
 from tests.servers.model import KafkaServer, SqlDatabase
 
@@ -206,6 +206,7 @@ def main() -> None:
                 done = way()
                 rates[name].append(done / (time.perf_counter() - wall))
                 cpu[name].append((time.process_time() - used) / done * 1e6)
+        print(yardstick())
         print(f"{'':44}{'rows/s':>10}{'CPU us/row':>12}")
         for name in ways:
             print(f"{name:44}{statistics.median(rates[name]):>10,.0f}{statistics.median(cpu[name]):>12.1f}")

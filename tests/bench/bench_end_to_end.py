@@ -21,7 +21,7 @@ from connector.broker.connect import open_broker
 from connector.model import Lane
 from connector.topics import table_topics
 from tests.bench.bench_capture import VALUES, Bench, settings
-from tests.bench.load import insert, prepare
+from tests.bench.load import insert, prepare, yardstick
 from tests.servers.local import LocalProvider
 from tests.system.compare import open_plainly
 from tests.system.processes import Service, environment, write_config
@@ -103,6 +103,7 @@ def main() -> None:
                 time.sleep(0.05)
             took = time.perf_counter() - begin
             size = replica.resolve().stat().st_size
+            print(yardstick())
             print(f"{kind}, {rows:,} documents of about 2.1 KB (384-d), with vectors and full text")
             print(
                 f"end to end       {rows / took:>10,.0f} documents/s   ({took:.1f} s; in the log after {in_log:.1f} s)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from array import array
 
 from tests.servers.model import SqlDatabase, SqlServer
@@ -22,6 +23,18 @@ def text(rng: random.Random, chars: int = 500) -> str:
         words.append(rng.choice(WORDS))
         size += len(words[-1]) + 1
     return " ".join(words)
+
+
+def yardstick() -> str:
+    """How fast this machine is just now, in something that depends on nothing else: rates measured where it says the
+    same can be compared."""
+    best = 0.0
+    for _ in range(5):
+        began, n = time.perf_counter(), 0
+        for i in range(1_000_000):
+            n += i
+        best = max(best, 1 / (time.perf_counter() - began))
+    return f"this machine, just now: {best:.1f} million additions a second in a loop of Python"
 
 
 def prepare(server: SqlServer, name: str) -> SqlDatabase:
