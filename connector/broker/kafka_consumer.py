@@ -14,10 +14,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from connector.broker import Record
 from connector.broker.kafka_errors import UNKNOWN_TOPIC, kafka_error, meaning
 from connector.broker.kafka_log import log
+from connector.broker.kafka_offsets import GroupOffsets
+from connector.broker.kafka_options import admin_options
 from connector.errors import AuthenticationFailed, ForeignLog, VecsyncError
 from connector.model import Lane
 
 _STEP_S = 1.0
+_LAST_OFFSETS_S = 2.0
 
 
 class KafkaConsumer:
@@ -38,10 +41,10 @@ class KafkaConsumer:
         self._doubted = False  # the client has said that a topic is not there
         self._ahead: list[Any] = []  # messages that came while only the client's errors were asked for
         self._closed = False
+        self._offsets: GroupOffsets | None = None  # made when there are some to publish
+        self._options = options
         try:
-            self._consumer: Any = Consumer(
-                {**options, "error_cb": self._on_error, "on_commit": self._on_commit}, logger=log
-            )
+            self._consumer: Any = Consumer({**options, "error_cb": self._on_error}, logger=log)
         except KafkaException as error:
             raise meaning(kafka_error(error), "starting a Kafka consumer") from error
 
@@ -100,6 +103,8 @@ class KafkaConsumer:
         if not messages:
             first = self._consumer.poll(timeout_s)
             if first is None:
+                if self._offsets is not None:
+                    self._offsets.poll()
                 self._raise_held()
                 self._make_sure()
                 return ()
@@ -181,17 +186,15 @@ class KafkaConsumer:
         return dict(self._positions)
 
     def commit(self, offsets: Mapping[Lane, int]) -> None:
-        places = [TopicPartition(lane.topic, lane.partition, offset) for lane, offset in offsets.items()]
-        if not places or self._lost:
-            return
-        try:
-            self._consumer.commit(offsets=places, asynchronous=True)
-        except KafkaException as error:
-            raise meaning(kafka_error(error), "publishing offsets") from error
+        if self._offsets is None:
+            self._offsets = GroupOffsets(admin_options(self._options), self._options["group.id"])
+        self._offsets.publish(offsets)
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
+            if self._offsets is not None and not self._lost:
+                self._offsets.finish(_LAST_OFFSETS_S)
             self._consumer.close()
 
     def _hold(self, error: VecsyncError) -> None:
@@ -220,7 +223,3 @@ class KafkaConsumer:
             self._lost = True
         elif error.code() in UNKNOWN_TOPIC:
             self._doubted = True
-
-    def _on_commit(self, error: KafkaError | None, offsets: Any) -> None:  # noqa: ARG002 - as the client calls it
-        if error is not None:
-            log.warning("offsets for lag tools were not published: %s", error.str())

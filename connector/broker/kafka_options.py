@@ -116,26 +116,32 @@ def producer_options(broker: BrokerSettings, max_message_bytes: int) -> dict[str
 
 def consumer_options(broker: BrokerSettings, group: str, max_message_bytes: int) -> dict[str, str]:
     fetch_bytes = max(32 * 2**20, max_message_bytes)
-    defaults = {
-        "group.id": group,
-        "enable.auto.commit": "false",
-        "enable.auto.offset.store": "false",
-        "enable.partition.eof": "true",
-        "auto.offset.reset": "error",
-        "check.crcs": "true",
-        # Nobody joins a group here. It is how long the client holds back offsets that it cannot publish for want of a
-        # broker, and closing it waits for them.
-        "session.timeout.ms": "6000",
-        "allow.auto.create.topics": "false",
-        "fetch.message.max.bytes": str(4 * 2**20),
+    sizes = {
         "fetch.max.bytes": str(fetch_bytes),
         "receive.message.max.bytes": str(max(100_000_000, fetch_bytes + 2**20)),
-        # Memory: what is fetched ahead; and how soon fetching goes on after that was reached.
-        "queued.min.messages": "50000",
-        "queued.max.messages.kbytes": str(32 * 1024),
-        "fetch.queue.backoff.ms": "5",
     }
-    return defaults | common_options(broker)
+    return {"group.id": group} | _READING | sizes | common_options(broker)
+
+
+_READING = {
+    "enable.auto.commit": "false",
+    "enable.auto.offset.store": "false",
+    "enable.partition.eof": "true",
+    "auto.offset.reset": "error",
+    "check.crcs": "true",
+    "allow.auto.create.topics": "false",
+    "fetch.message.max.bytes": str(4 * 2**20),
+    # Memory: what is fetched ahead; and how soon fetching goes on after that was reached.
+    "queued.min.messages": "50000",
+    "queued.max.messages.kbytes": str(32 * 1024),
+    "fetch.queue.backoff.ms": "5",
+}
+
+
+def admin_options(consumer: Options) -> Options:
+    """For an admin client beside a consumer with these options."""
+    only_reading = {"group.id", "fetch.max.bytes", *_READING}
+    return {name: value for name, value in consumer.items() if name not in only_reading}
 
 
 def largest_record(max_message_bytes: int) -> int:
