@@ -194,9 +194,9 @@ def _with_optional(table: TableMap, data: bytes, mariadb: bool) -> TableMap:
     def those(kinds: frozenset[ColumnType]) -> list[int]:
         return [number for number, column in enumerate(columns) if column.type in kinds]
 
-    # MariaDB counts YEAR among the numbers and GEOMETRY among the character columns, MySQL does not.
+    # MariaDB counts YEAR among the numbers and GEOMETRY among the character columns, MySQL its VECTOR.
     numbers = those(_NUMERIC | {_C.YEAR} if mariadb else _NUMERIC)
-    characters = _CHARACTER | {_C.GEOMETRY} if mariadb else _CHARACTER
+    characters = _CHARACTER | {_C.GEOMETRY if mariadb else _C.VECTOR}
     if (value := fields.get(_SIGNEDNESS)) is not None:
         for number, unsigned in zip(numbers, _bits(value), strict=False):
             columns[number] = columns[number]._replace(unsigned=unsigned)
@@ -204,7 +204,12 @@ def _with_optional(table: TableMap, data: bytes, mariadb: bool) -> TableMap:
         (characters, _DEFAULT_CHARSET, _COLUMN_CHARSET),
         (_MEMBERS, _MEMBERS_DEFAULT_CHARSET, _MEMBERS_CHARSET),
     ):
-        for number, collation in _collations(those(kinds), fields.get(default_field), fields.get(each_field)):
+        counted = those(kinds)
+        if (value := fields.get(each_field)) is not None and (given := sum(1 for _ in _packed_all(value))) != len(
+            counted
+        ):
+            raise CorruptedLog(f"table map of {table.name} has {given} collations for {len(counted)} columns")
+        for number, collation in _collations(counted, fields.get(default_field), fields.get(each_field)):
             columns[number] = columns[number]._replace(collation=collation)
     if (value := fields.get(_NAMES)) is not None:
         names = list(_strings(value))

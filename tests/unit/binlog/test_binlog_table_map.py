@@ -73,6 +73,22 @@ def test_mariadb_counts_geometry_among_the_texts_and_year_among_the_numbers() ->
     assert table.columns[3].collation == 255
 
 
+def test_mysql_counts_vectors_among_the_texts() -> None:
+    """They have the collation `binary`. Left out of the count, every text after one would be in its neighbour's."""
+    columns = [Column(C.VECTOR, b"\4"), TEXT, Column(C.JSON, b"\4"), Column(C.GEOMETRY, b"\4"), TEXT]
+    each = parsed(columns, field(3, packed(63) + packed(8) + packed(255)))
+    by_default = parsed(columns, field(2, packed(255) + packed(0) + packed(63) + packed(1) + packed(8)))
+    for table in (each, by_default):
+        assert [column.collation for column in table.columns] == [63, 8, None, None, 255]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_collations_for_more_or_fewer_columns_than_there_are_texts_are_refused(count: int) -> None:
+    """A server that counts other types among its texts must not shift the character sets of those that follow."""
+    with pytest.raises(CorruptedLog, match="collations"):
+        parsed([TEXT, NUMBER, TEXT], field(3, packed(8) * count))
+
+
 def test_keys_and_visibility() -> None:
     names = field(4, b"\1a\1b\1c")
     assert parsed([NUMBER] * 3, names).primary_key == ()
