@@ -31,7 +31,8 @@ lint: venv ## style, types, and the direction of imports
 	$(bin)/lint-imports
 
 faults: setup ## every fault test, the long ones too
-	$(bin)/pytest tests/faults
+	@tools/binlogs.sh mysql
+	$(bin)/pytest tests/faults tests/conformance/test_binlog_saved.py
 
 bench: setup ## measure; prints the figures
 	$(bin)/python -m tests.bench
