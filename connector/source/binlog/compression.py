@@ -1,7 +1,8 @@
 """Compressed events: MySQL's transaction payloads (zstd), and MariaDB's compressed rows and queries (zlib). Pure.
 
 What comes out is bounded by what the event says it holds; a payload is inflated piece by piece, so that a large
-transaction is never in memory as a whole.
+transaction is never in memory as a whole, and an event that says it is larger than the rest of its payload is refused
+before anything is held for it.
 """
 
 from __future__ import annotations
@@ -45,25 +46,39 @@ def payload_events(body: memoryview) -> Iterator[bytes]:
     if algorithm not in (_ZSTD, _NONE):
         raise UnsupportedChange(f"transaction payload is compressed by algorithm {algorithm}, not zstd")
     payload = body[pos:]
-    total = 0
-    rest = b""
+    if algorithm == _ZSTD and _INFLATED_SIZE not in fields:
+        raise CorruptedLog("transaction payload does not say how large it is")
+    said = fields.get(_INFLATED_SIZE, size)
+    total = 0  # inflated so far, of which `have` bytes are in `parts`
+    have = 0
+    parts: list[bytes] = []
+    needed = HEADER_SIZE  # so that there is something to do: an event in many pieces is put together once
     for piece in _inflated(payload) if algorithm == _ZSTD else _pieces(payload):
         total += len(piece)
-        rest = rest + piece if rest else piece
+        if total > said:
+            raise CorruptedLog(f"transaction payload inflates to more than the {said} bytes it says")
+        parts.append(piece)
+        have += len(piece)
+        if have < needed:
+            continue
+        rest = parts[0] if len(parts) == 1 else b"".join(parts)
         at = 0
-        while len(rest) - at >= HEADER_SIZE:
+        needed = HEADER_SIZE
+        while have - at >= HEADER_SIZE:
             size = fixed(rest, at + 9, 4)
-            if size < HEADER_SIZE:
+            if not HEADER_SIZE <= size <= said - (total - have + at):
                 raise CorruptedLog(f"transaction payload holds an event of {size} bytes")
-            if len(rest) - at < size:
+            if have - at < size:
+                needed = size
                 break
             yield rest[at : at + size]
             at += size
-        rest = rest[at:]
-    if rest:
-        raise CorruptedLog(f"transaction payload ends inside an event, after {len(rest)} bytes of it")
-    if total != fields.get(_INFLATED_SIZE, total):
-        raise CorruptedLog(f"transaction payload inflates to {total} bytes, not {fields[_INFLATED_SIZE]}")
+        parts = [rest[at:]]
+        have -= at
+    if have:
+        raise CorruptedLog(f"transaction payload ends inside an event, after {have} bytes of it")
+    if total != said:
+        raise CorruptedLog(f"transaction payload inflates to {total} bytes, not {said}")
 
 
 def _pieces(payload: memoryview) -> Iterator[bytes]:

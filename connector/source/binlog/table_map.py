@@ -64,6 +64,7 @@ _ONE_BYTE_OF_METADATA = frozenset(
 _TWO_BYTES_OF_METADATA = frozenset(
     {_C.VARCHAR, _C.BIT, _C.VARCHAR_COMPRESSED, _C.NEWDECIMAL, _C.ENUM, _C.SET, _C.VAR_STRING, _C.STRING}
 )
+_MAX_COLUMNS = 4096  # of both servers
 _NUMERIC = frozenset({_C.TINY, _C.SHORT, _C.INT24, _C.LONG, _C.LONGLONG, _C.NEWDECIMAL, _C.FLOAT, _C.DOUBLE})
 _CHARACTER = frozenset(
     {
@@ -126,7 +127,14 @@ def parse_names(body: bytes, table_id_size: int) -> tuple[int, str, str]:
     pos = table_id_size + 2
     db, pos = packed_span(body, pos)
     table, _ = packed_span(body, pos + 1)
-    return table_id, db.decode(), table.decode()
+    return table_id, _name(db), _name(table)
+
+
+def _name(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise CorruptedLog(f"table map holds a name that is no UTF-8: {raw!r}") from None
 
 
 def parse_table_map(body: bytes, table_id_size: int = 6, *, mariadb: bool = False) -> TableMap:
@@ -141,6 +149,8 @@ def parse_table_map(body: bytes, table_id_size: int = 6, *, mariadb: bool = Fals
         size, pos = packed(body, pos)
         pos += size + 1  # and a zero byte
     count, pos = packed(body, pos)
+    if not 0 < count <= _MAX_COLUMNS:
+        raise CorruptedLog(f"table map of {db}.{table} has {count} columns")
     types = span(body, pos, count)
     metadata, pos = packed_span(body, pos + count)
     null_bits = int.from_bytes(span(body, pos, (count + 7) // 8), "little")
@@ -215,7 +225,7 @@ def _with_optional(table: TableMap, data: bytes, mariadb: bool) -> TableMap:
         names = list(_strings(value))
         if len(names) != len(columns):
             raise CorruptedLog(f"table map of {table.name} names {len(names)} of its {len(columns)} columns")
-        columns = [column._replace(name=name.decode()) for column, name in zip(columns, names, strict=True)]
+        columns = [column._replace(name=_name(name)) for column, name in zip(columns, names, strict=True)]
     for kind, field in ((_C.SET, _SET_MEMBERS), (_C.ENUM, _ENUM_MEMBERS)):
         if (value := fields.get(field)) is not None:
             pos = 0
@@ -258,8 +268,11 @@ def _collations(columns: list[int], default: bytes | None, each: bytes | None) -
     if each is not None:
         yield from zip(columns, _packed_all(each), strict=False)
     elif default is not None:
-        first, *exceptions = _packed_all(default)
-        by_rank = dict(zip(exceptions[::2], exceptions[1::2], strict=True))
+        values = list(_packed_all(default))
+        by_rank = dict(zip(values[1::2], values[2::2], strict=False))
+        if len(values) % 2 == 0 or any(rank >= len(columns) for rank in by_rank):
+            raise CorruptedLog(f"table map has a default collation and exceptions that make no sense: {values}")
+        first = values[0]
         for rank, column in enumerate(columns):
             yield column, by_rank.get(rank, first)
 

@@ -41,8 +41,10 @@ class Reading:
     refused: str = ""
 
 
-class _Following:
-    def __init__(self, follows: Callable[[str, str], bool]) -> None:
+class Everything:
+    """Follows all tables of which `follows` (database, table) is true, with all of their columns."""
+
+    def __init__(self, follows: Callable[[str, str], bool] = lambda _db, _table: True) -> None:
         self._follows = follows
 
     def follows(self, db: str, table: str) -> bool:
@@ -58,9 +60,9 @@ class _Following:
         return RowPlan(table, [column.name or "?" for column in table.columns])
 
 
-def read(events: Iterable[bytes], file: str, follows: Callable[[str, str], bool] = lambda _db, _table: True) -> Reading:
+def read(events: Iterable[bytes], file: str, selection: Everything | None = None) -> Reading:
     """Never raises what a binlog can be at fault for: that is in `refused`."""
-    decoder = Decoder(_Following(follows), file)
+    decoder = Decoder(selection or Everything(), file)
     found = Reading()
     try:
         for event in events:

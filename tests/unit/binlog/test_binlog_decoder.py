@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import time
+import tracemalloc
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -256,18 +258,44 @@ def test_a_large_compressed_transaction_is_decoded_as_it_is_taken() -> None:
     ("body", "message"),
     [
         (payload(TRANSACTION[:-1]), "ends inside its transaction"),
-        (payload([*TRANSACTION[:-1], TRANSACTION[-1][:-1]]), "inside an event"),
+        (payload([*TRANSACTION[:-1], TRANSACTION[-1][:-1]]), "holds an event of 27 bytes"),
+        (payload([*TRANSACTION, bytes(18)]), "inside an event"),
         (payload(TRANSACTION, size=5), "inflates to"),
         (payload(TRANSACTION)[:-3], "says"),
         (payload([inner(T.ROTATE, bytes(8) + b"x")]), "holds a ROTATE"),
         (payload(TRANSACTION, algorithm=3), "algorithm 3"),
         (payload([struct.pack("<IBIIIH", 0, T.XID, 7, 5, 0, 0)]), "event of 5 bytes"),
+        (payload([struct.pack("<IBIIIH", 0, T.XID, 7, 1 << 31, 0, 0)]), "event of 2147483648 bytes"),
+        (payload([inner(T.XID, bytes(8))]).replace(b"\3\1", b"\x09\1", 1), "does not say"),
     ],
 )
 def test_a_broken_payload_is_refused(body: bytes, message: str) -> None:
     log = Log()
     with pytest.raises((CorruptedLog, UnsupportedChange), match=message):
         fed([log.format(), log.gtid(), log.event(T.TRANSACTION_PAYLOAD, body)])
+
+
+def test_a_payload_is_never_inflated_beyond_what_it_says() -> None:
+    """Not even to look for the end of an event that says it is larger."""
+    log = Log()
+    head = struct.pack("<IBIIIH", TIMESTAMP, T.XID, 7, 0xFFFFFFFF, 0, 0)
+    decoder = Decoder(Follows(), "b.000001")
+    fed([log.format(), log.gtid()], decoder)
+    event = log.event(T.TRANSACTION_PAYLOAD, payload([head, bytes(64 << 20)], size=1000))
+    tracemalloc.start()
+    with pytest.raises(CorruptedLog, match="inflates to"):
+        fed([event], decoder)
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+
+
+def test_a_large_event_in_a_payload_takes_time_by_its_length() -> None:
+    log = Log()
+    large = inner(T.ROWS_QUERY, b"\0" + bytes(96 << 20))
+    events = [log.format(), log.gtid(), log.event(T.TRANSACTION_PAYLOAD, payload([large, *TRANSACTION]))]
+    began = time.perf_counter()
+    assert simple(fed(events)) == ["begin", [(1,), (2,)], "commit"]
+    assert time.perf_counter() - began < 3  # twenty seconds if each piece copied those before it
 
 
 def mariadb_compressed(plain: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 
 import pytest
 from hypothesis import given
@@ -45,6 +46,8 @@ def test_values(raw: bytes, text: str) -> None:
         b"\2\xff\xff\4\0",
         b"\x0c\xff\xff\xff\xff\xff\xff",
         array((2, b"\0\0")),
+        b"\x0b" + struct.pack("<d", float("nan")),
+        b"\x0b" + struct.pack("<d", float("-inf")),
     ],
 )
 def test_what_does_not_add_up_is_refused(raw: bytes) -> None:
@@ -60,3 +63,32 @@ def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
     except (CorruptedLog, ValueError, ArithmeticError, IndexError):
         return
     assert isinstance(text, str)
+
+
+def shared(levels: int) -> bytes:
+    """Arrays of two members that are one and the same array: 2 ** levels values in ten bytes a level."""
+    raw = array((4, b"\0\0"))[1:]
+    for _ in range(levels):
+        raw = array((2, b"\x0a\0"), (2, b"\x0a\0"), body=raw)[1:]
+    return b"\2" + raw
+
+
+def test_members_that_share_their_bytes_are_refused() -> None:
+    """No server writes them, and their text has no bound."""
+    assert json_text(shared(0)) == "[null]"
+    for levels in (1, 60):
+        with pytest.raises(CorruptedLog, match="more than"):
+            json_text(shared(levels))
+    text = b"\xff\x0f" + b"x" * 2047
+    with pytest.raises(CorruptedLog, match="more than"):
+        json_text(array(*[(12, struct.pack("<H", 4 + 3 * 5000))] * 5000, body=text))
+
+
+def test_a_long_array_takes_time_by_its_length() -> None:
+    strings = 12_000
+    entries = b"".join(b"\x0c" + (8 + 5 * strings + 100 * number).to_bytes(4, "little") for number in range(strings))
+    body = (b"\x63" + b"y" * 99) * strings
+    raw = b"\3" + struct.pack("<II", strings, 8 + len(entries) + len(body)) + entries + body
+    began = time.perf_counter()
+    assert json_text(raw) == f"[{', '.join([chr(34) + 'y' * 99 + chr(34)] * strings)}]"
+    assert time.perf_counter() - began < 2  # half a minute if each member copied what stands behind it

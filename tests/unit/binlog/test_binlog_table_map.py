@@ -68,9 +68,8 @@ def test_mariadb_counts_geometry_among_the_texts_and_year_among_the_numbers() ->
     table = parsed(columns, extra, mariadb=True)
     assert [column.unsigned for column in table.columns] == [False, True, None, None]
     assert table.columns[3].collation == 8
-    table = parsed(columns, extra, mariadb=False)
-    assert [column.unsigned for column in table.columns] == [None, False, None, None]
-    assert table.columns[3].collation == 255
+    with pytest.raises(CorruptedLog, match="make no sense"):
+        parsed(columns, extra, mariadb=False)
 
 
 def test_mysql_counts_vectors_among_the_texts() -> None:
@@ -119,6 +118,13 @@ def test_what_the_metadata_leaves_out_can_be_filled_in() -> None:
         Table([NUMBER, NUMBER], with_metadata=False, extra=field(4, b"\1a")).body(),
         Table([Column(C.STRING, b"\x30\x01")]).body(),
         Table([Column(C.VARCHAR, b"\x28")]).body(),
+        Table([NUMBER], with_metadata=False, extra=field(4, b"\1\xff")).body(),
+        Table([TEXT], with_metadata=False, extra=field(2, b"")).body(),
+        Table([TEXT], with_metadata=False, extra=field(2, b"\x21\0")).body(),
+        Table([TEXT], with_metadata=False, extra=field(2, b"\x21\1\x08")).body(),
+        Table([NUMBER] * 4097, with_metadata=False).body(),
+        Table([]).body(),
+        Table([NUMBER]).body().replace(b"docs", b"d\xffcs"),
     ],
 )
 def test_a_table_map_that_does_not_add_up_is_refused(body: bytes) -> None:

@@ -1,0 +1,1 @@
+"""Damaged binlogs, and what must never come of them."""
