@@ -45,7 +45,7 @@ from connector.source.binlog.rows import RowPlan, Rows
 from connector.source.binlog.statements import StatementKind
 from connector.source.binlog.table_map import TableMap
 from tests.servers.fix_sql import StartSqlServer, fresh_database
-from tests.servers.model import SqlDatabase, SqlServer
+from tests.servers.model import SqlDatabase, SqlKind, SqlServer
 
 _QUIET_S = 1.0  # so long nothing came: everything that was committed before has been read
 
@@ -559,8 +559,9 @@ def test_an_account_without_the_privilege_is_told_so(sql_database: SqlDatabase) 
         sql_database.execute(f"DROP USER {user}")
 
 
-def test_a_stopped_and_a_silent_server(start_sql_server: StartSqlServer) -> None:
-    server = start_sql_server("mariadb", {"binlog_checksum": "NONE"})
+@pytest.mark.parametrize("kind", ["mariadb", "mysql"])
+def test_a_stopped_and_a_silent_server(start_sql_server: StartSqlServer, kind: SqlKind) -> None:
+    server = start_sql_server(kind, {"binlog_checksum": "NONE"})
     with fresh_database(server) as database:
         database.execute("CREATE TABLE a (id INT PRIMARY KEY)")
         assert rows_of(recorded(database, "INSERT INTO a VALUES (1)")) == [(1,)]  # without checksums

@@ -54,9 +54,9 @@ def parse_format(event: bytes) -> FormatDescription:
     algorithm = event[-CHECKSUM_SIZE - 1] if _knows_checksums(server_version) else _CHECKSUM_OFF
     if algorithm not in (_CHECKSUM_OFF, _CHECKSUM_CRC32):
         raise UnsupportedChange(f"checksum algorithm {algorithm} is not supported (NONE and CRC32 are)")
-    # With checksums off, MariaDB sends the copy for a reader that begins inside a file (position 0) with the
+    # With checksums off, both servers send the copy for a reader that begins inside a file (position 0) with the
     # checksum of the original, which it no longer fits.
-    copied = mariadb and algorithm == _CHECKSUM_OFF and fixed(event, _LOG_POS_OFFSET, 4) == 0
+    copied = algorithm == _CHECKSUM_OFF and fixed(event, _LOG_POS_OFFSET, 4) == 0
     if _knows_checksums(server_version) and not copied:
         # A server clears this flag when it closes the file, without computing the checksum anew.
         closed = bytearray(event)

@@ -435,6 +435,19 @@ def test_checksums_are_what_the_file_says() -> None:
     assert fed([Log(checksums=False).rotate("b.000003")]) == [Rotated("b.000003", 4)]
 
 
+@pytest.mark.parametrize("version", ["9.7.4", "10.11.18-MariaDB"])
+def test_without_checksums_the_copy_of_a_format_description_carries_that_of_the_original(version: str) -> None:
+    """What a server sends a reader that begins inside a file. Its position is 0: only such a copy is let through."""
+    log = Log(checksums=False)
+    whole = bytearray(log.format(version, created=77))
+    whole[-1] ^= 1  # as if computed of other bytes
+    with pytest.raises(CorruptedLog, match="checksum"):
+        fed([bytes(whole)])
+    whole[13:17] = bytes(4)
+    rest = [log.query("BEGIN"), log.table_map(DOCS), log.rows(T.WRITE_ROWS, numbers(1)), log.xid()]
+    assert simple(fed([bytes(whole), *rest])) == ["begin", [(1,)], "commit"]
+
+
 def test_positions_past_4_gib() -> None:
     log = Log()
     decoder = Decoder(Follows(), "b.000001")
