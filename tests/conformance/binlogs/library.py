@@ -95,25 +95,15 @@ def given_by_file(events: Iterable[bytes]) -> tuple[list[Given], str]:
     return found, ""
 
 
-def as_given(rows: Iterable[Changed], without: frozenset[str] = frozenset()) -> list[Given]:
-    """Our rows in that form; `without`: names of columns that are left out."""
+def as_given(rows: Iterable[Changed]) -> list[Given]:
+    """Our rows in that form."""
 
     def values(row: Changed, image: Values | None) -> Values | None:
         if image is None:
             return None
-        columns = zip(row.table.columns, image, strict=True)
-        return tuple(_value(column, value) for column, value in columns if column.name not in without)
+        return tuple(_value(column, value) for column, value in zip(row.table.columns, image, strict=True))
 
     return [Given(row.kind, row.table.name, values(row, row.before), values(row, row.after)) for row in rows]
-
-
-def drop(rows: Iterable[Given], positions: frozenset[int]) -> list[Given]:
-    """Their rows without the values at those positions (from 1)."""
-
-    def rest(values: Values | None) -> Values | None:
-        return None if values is None else tuple(v for at, v in enumerate(values, 1) if at not in positions)
-
-    return [row._replace(before=rest(row.before), after=rest(row.after)) for row in rows]
 
 
 def _plain(values: dict[str, Any]) -> Values:

@@ -1,6 +1,6 @@
 """Rows as `mariadb-binlog --verbose` and `mysqlbinlog --verbose` print them: their text taken apart, and ours in it.
 
-Both print what is stored, not what SELECT shows: members by number, TIMESTAMP as a number, floating point cut to six
+Both print what is stored, not what SELECT shows: members by number, TIMESTAMP as a number, FLOAT cut to six
 digits. So our values are brought into their form, the poorer one. Their exit codes mean nothing: both end with 0 on
 files that they gave up on.
 """
@@ -81,31 +81,17 @@ def _normal(cell: bytes) -> bytes:
     return cell.rstrip(b" ")
 
 
-def as_printed(rows: Iterable[Changed], without: frozenset[str] = frozenset()) -> list[Printed]:
-    """Our rows in that form; `without`: names of columns that are left out."""
+def as_printed(rows: Iterable[Changed]) -> list[Printed]:
+    """Our rows in that form."""
     return [
-        Printed(row.kind, row.table.name, _cells(row.table, row.before, without), _cells(row.table, row.after, without))
-        for row in rows
+        Printed(row.kind, row.table.name, _cells(row.table, row.before), _cells(row.table, row.after)) for row in rows
     ]
 
 
-def drop(rows: Iterable[Printed], positions: frozenset[int]) -> list[Printed]:
-    """Their rows without the cells at those positions."""
-
-    def rest(cells: Cells | None) -> Cells | None:
-        return None if cells is None else {at: cell for at, cell in cells.items() if at not in positions}
-
-    return [row._replace(before=rest(row.before), after=rest(row.after)) for row in rows]
-
-
-def _cells(table: TableMap, row: Row | None, without: frozenset[str]) -> Cells | None:
+def _cells(table: TableMap, row: Row | None) -> Cells | None:
     if row is None:
         return None
-    return {
-        at: _cell(column, value)
-        for at, (column, value) in enumerate(zip(table.columns, row, strict=True), 1)
-        if column.name not in without
-    }
+    return {at: _cell(column, value) for at, (column, value) in enumerate(zip(table.columns, row, strict=True), 1)}
 
 
 def _cell(column: Column, value: Any) -> bytes:
@@ -116,8 +102,10 @@ def _cell(column: Column, value: Any) -> bytes:
         modulus = 1 << 8 * INTEGERS[kind]
         signed = value - modulus if value >= modulus >> 1 else value
         return f"{signed} ({signed % modulus})".encode() if signed < 0 else b"%d" % signed
-    if kind in (C.FLOAT, C.DOUBLE):
+    if kind is C.FLOAT:
         return f"{value:g}".encode()
+    if kind is C.DOUBLE:
+        return f"{value:.20g}".encode()
     if kind is C.BIT:
         return f"b'{value:0{column.meta}b}'".encode()
     if kind is C.YEAR:
@@ -138,7 +126,7 @@ def _cell(column: Column, value: Any) -> bytes:
     if isinstance(value, bytes):
         # BINARY is stored without the zeros at its end, and printed as stored.
         return _quoted(value.rstrip(b"\0") if kind is C.STRING else value)
-    return _quoted(_encoded(value, column.collation))
+    return _quoted(value.encode() if kind is C.JSON else _encoded(value, column.collation))
 
 
 def _mask(column: Column, value: Any) -> int:

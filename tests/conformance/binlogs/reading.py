@@ -60,8 +60,11 @@ class Everything:
         return RowPlan(table, [column.name or "?" for column in table.columns])
 
 
-def read(events: Iterable[bytes], file: str, selection: Everything | None = None) -> Reading:
-    """Never raises what a binlog can be at fault for: that is in `refused`."""
+def read(
+    events: Iterable[bytes], file: str, selection: Everything | None = None, until: tuple[str, int] | None = None
+) -> Reading:
+    """To the end, or `until` that file and position. Never raises what a binlog can be at fault for: that is in
+    `refused`."""
     decoder = Decoder(selection or Everything(), file)
     found = Reading()
     try:
@@ -74,6 +77,8 @@ def read(events: Iterable[bytes], file: str, selection: Everything | None = None
                 elif isinstance(item, TransactionEnd):
                     found.transactions += 1
             found.events[event[4]] += 1
+            if until is not None and decoder.position >= until:
+                break
     except (CorruptedLog, UnsupportedChange) as error:
         found.refused = f"{type(error).__name__}: {error}"
     return found
