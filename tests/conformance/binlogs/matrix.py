@@ -219,14 +219,14 @@ def page(found: Sequence[Result], versions: str) -> str:
     lines = [
         "# Conformance of the binlog reader",
         "",
-        "Written by `python -m tests.conformance.binlogs.matrix` from a run on this project's test servers; "
+        "Written by `python -m tests.conformance.binlogs.matrix` from a run on this project's test servers;",
         "`tests/conformance/test_binlog_matrix.py` runs the same scenes and fails where one turns out otherwise.",
         "",
         f"{versions}. {rows:,} rows decoded, {compared:,} of them by at least one other reader too, value for value.",
         "",
         "## Kinds of events on live servers",
         "",
-        "*equal*: that many rows are there, in the same order, each value the same. mysql-replication and the programs "
+        "*equal*: that many rows are there, in the same order, each value the same. mysql-replication and the programs",
         "show less than is stored (a FLOAT of six digits, an invalid date as None); values are compared in their form.",
         "",
         "| What is done | Server | Events | Ours | mysql-replication | mariadb-binlog, mysqlbinlog |",
