@@ -1,6 +1,6 @@
 """Binlog files taken apart and put together, so that damage reaches the code behind the checks of files and positions.
 
-`decoded` is the oracle's other half: everything that a decoder can be asked, in a form that compares.
+`decoded` is everything that a decoder can be asked, in a form that compares.
 """
 
 from __future__ import annotations
