@@ -12,6 +12,7 @@
     ├── DifferenceFound             exit 5   source and replica differ
     ├── Unreachable                 exit 6   a server does not answer            (retriable)
     │   ├── AuthenticationFailed    exit 6   it answers, and refuses the account
+    │   ├── CertificateRefused      exit 6   one of the two sides does not trust the other's certificate
     │   ├── ConnectionLost          exit 6   it answered, and went away          (retriable)
     │   └── DeliveryFailed          exit 6   the broker did not take a record    (retriable)
     └── DataRefused                 exit 7   going on would lose or reorder a row
@@ -97,6 +98,11 @@ class Unreachable(VecsyncError):
 class AuthenticationFailed(Unreachable):
     retriable = False
     hint = "Check user and password (VECSYNC_SOURCE__PASSWORD), and the account's allowed hosts."
+
+
+class CertificateRefused(Unreachable):
+    retriable = False
+    hint = "Check the authority that is trusted, the certificate's names, and its dates."
 
 
 class ConnectionLost(Unreachable):

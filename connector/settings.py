@@ -39,6 +39,7 @@ class TlsSettings(Section):
     ca: Path | None = Field(None, description="File with the certificates of the authorities to trust.")
     cert: Path | None = Field(None, description="Client certificate.")
     key: Path | None = Field(None, description="Key of the client certificate.")
+    key_password: SecretStr | None = Field(None, description="Passphrase of the key; by environment or secrets file.")
     verify: bool = Field(True, description="Check the server's certificate and name.")
 
 

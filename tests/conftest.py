@@ -7,4 +7,5 @@ pytest_plugins = [
     "tests.servers.fix_mariadb",
     "tests.servers.fix_mysql",
     "tests.servers.fix_kafka",
+    "tests.servers.fix_secure",
 ]

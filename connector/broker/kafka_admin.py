@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 from connector.broker import TopicInfo, TopicSpec
 from connector.broker.kafka_errors import UNKNOWN_TOPIC, kafka_error, meaning
 from connector.broker.kafka_log import log
-from connector.errors import AuthenticationFailed, ForeignLog, Unreachable, VecsyncError
+from connector.errors import AuthenticationFailed, CertificateRefused, ForeignLog, Unreachable, VecsyncError
 from connector.model import Lane
 
 _SETTLING = UNKNOWN_TOPIC | {
@@ -37,7 +37,7 @@ class KafkaAdmin:
 
     def __init__(self, options: Mapping[str, str], request_s: float = 15.0) -> None:
         self._request_s = request_s
-        self._refusal: AuthenticationFailed | None = None
+        self._refusal: AuthenticationFailed | CertificateRefused | None = None
         try:
             self._client = _kafka.AdminClient({**options, "error_cb": self._on_error}, logger=log)
         except KafkaException as error:
@@ -192,7 +192,7 @@ class KafkaAdmin:
                     raise Unreachable(f"{doing}: no answer in {self._request_s:g} s") from error
 
     def _raise_refusal(self) -> None:
-        """A refused account shows as silence: what the client says about the connection tells."""
+        """A refused account or certificate shows as silence: what the client says about the connection tells."""
         self._client.poll(0)
         if self._refusal is not None:
             raise self._refusal
@@ -200,7 +200,7 @@ class KafkaAdmin:
     def _on_error(self, error: KafkaError) -> None:
         log.debug("client error", extra={"error": error.str()})
         said = meaning(error, "connecting to Kafka")
-        if isinstance(said, AuthenticationFailed):
+        if isinstance(said, AuthenticationFailed | CertificateRefused):
             self._refusal = said
 
 

@@ -16,7 +16,7 @@ from connector.broker.kafka_errors import UNKNOWN_TOPIC, kafka_error, meaning
 from connector.broker.kafka_log import log
 from connector.broker.kafka_offsets import GroupOffsets
 from connector.broker.kafka_options import admin_options
-from connector.errors import AuthenticationFailed, ForeignLog, VecsyncError
+from connector.errors import AuthenticationFailed, CertificateRefused, ForeignLog, VecsyncError
 from connector.model import Lane
 
 _STEP_S = 1.0
@@ -82,7 +82,8 @@ class KafkaConsumer:
                     raise ForeignLog(f"the brokers have no topic {topic} with a partition {lane.partition}")
 
     def _metadata(self, topic: str) -> Any:
-        """Raises AuthenticationFailed as soon as the client says so, Unreachable when the time is up."""
+        """Raises AuthenticationFailed and CertificateRefused as soon as the client says so, Unreachable when the time
+        is up."""
         deadline = time.monotonic() + self._request_s
         while True:
             try:
@@ -217,7 +218,7 @@ class KafkaConsumer:
     def _on_error(self, error: KafkaError) -> None:
         log.debug("client error", extra={"error": error.str()})
         said = meaning(error, "connecting to Kafka")
-        if isinstance(said, AuthenticationFailed):
+        if isinstance(said, AuthenticationFailed | CertificateRefused):
             self._hold(said)
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._lost = True

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from confluent_kafka import KafkaError, KafkaException
 
 from connector.errors import (
     AuthenticationFailed,
+    CertificateRefused,
     ConfigurationError,
     CorruptedLog,
     ForeignLog,
@@ -49,6 +52,10 @@ _REFUSED_SETTING = frozenset(
     }
 )
 
+# librdkafka tells OpenSSL's reasons in its text only: a certificate of the broker's that does not stand, and, as an
+# alert of the broker's, one of ours.
+_CERTIFICATE = re.compile(r"certificate verify failed|alert .*(certificate|unknown ca)")
+
 UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 
 
@@ -68,10 +75,21 @@ def meaning(error: KafkaError, doing: str) -> VecsyncError:
             hint="Check broker.options (security.protocol, sasl.mechanism, sasl.username), VECSYNC_BROKER__PASSWORD, "
             "and what the broker permits that account.",
         )
+    if code in (KafkaError._SSL, KafkaError._TRANSPORT) and _CERTIFICATE.search(error.str()):
+        return CertificateRefused(
+            message,
+            hint="ssl.ca.location in broker.options has to hold the authority that signed the broker's certificate, "
+            "which has to name the host in broker.bootstrap_servers and be valid today; where the broker asks for one, "
+            "ssl.certificate.location and ssl.key.location are ours.",
+        )
     if code in _OTHER_LOG:
         return ForeignLog(message)
     if code in _CORRUPTED:
         return CorruptedLog(message)
     if code in _REFUSED_SETTING:
         return ConfigurationError(message)
-    return Unreachable(message, hint="Check broker.bootstrap_servers, and that the brokers are running.")
+    return Unreachable(
+        message,
+        hint="Check broker.bootstrap_servers, that the brokers are running, and security.protocol in broker.options: "
+        "a listener with TLS and a client without, or the other way round, do not understand each other.",
+    )

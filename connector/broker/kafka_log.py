@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 # librdkafka says this at every start, about what is intended here: the guarantee is asked for on purpose, and options
 # that concern only one kind of client are given to all of them.
@@ -11,6 +12,8 @@ _INTENDED = ("enable.gapless.guarantee is experimental", "property and will be i
 
 # A broker that refuses an account is asked again many times a second, and each time says the same.
 _REPEAT_S = 30.0
+# What differs from one time to the next in the same message.
+_VARYING = re.compile(r" \(after \d+ms in state \w+\)")
 _REMEMBERED = 100
 
 
@@ -22,7 +25,7 @@ class _Telling(logging.Filter):
         self._said: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
+        message = _VARYING.sub("", record.getMessage())
         if message.startswith("CONFWARN") and any(part in message for part in _INTENDED):
             return False
         if not message.startswith("FAIL "):

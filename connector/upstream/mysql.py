@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +16,8 @@ from connector.errors import (
     Unreachable,
     VecsyncError,
 )
-from connector.settings import Mapping, SourceSettings, TlsSettings
+from connector.settings import Mapping, SourceSettings
+from connector.tls import certificate_refused, client_context
 from connector.upstream import ListedRow, StoredRow, UpstreamRow
 from connector.upstream.address import mysql_address
 from connector.upstream.discover import TableShape, mysql_shape
@@ -31,33 +31,22 @@ _LOST = {2006, 2013, 2055, 1053, 1927, 4031}
 _TRY_AGAIN = {1205, 1213}
 _BAD_VALUE = {1048, 1062, 1153, 1264, 1265, 1292, 1364, 1366, 1406, 1451, 1452, 3140}
 _NEEDS_TRUST = 1419
+_ENCRYPTION = {
+    2026: "source.tls is set, and the server offers no encryption: give it a certificate, or remove source.tls.",
+    3159: "The server takes encrypted connections only: set source.tls.",
+}
 _MAX_PACKET = 1 << 30
-
-
-def tls_context(tls: TlsSettings) -> ssl.SSLContext:
-    """Raises ConfigurationError when a file cannot be used."""
-    try:
-        context = ssl.create_default_context(cafile=str(tls.ca) if tls.ca else None)
-        if not tls.verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if tls.cert:
-            context.load_cert_chain(str(tls.cert), str(tls.key) if tls.key else None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(
-            f"the files of source.tls cannot be used: {error}", hint="Check source.tls.ca, cert and key."
-        ) from error
-    return context
 
 
 def open_connection(source: SourceSettings) -> pymysql.Connection[Any]:
     """A session in UTC, utf8mb4 and strict mode, committing each statement by itself.
 
-    Raises Unreachable, AuthenticationFailed, ConfigurationError.
+    With `source.tls` it is encrypted or refused; without, PyMySQL encrypts where the server offers it, and checks no
+    certificate. Raises Unreachable, AuthenticationFailed, CertificateRefused, ConfigurationError.
     """
     address = mysql_address(source.url)
-    where = f"{address.host}:{address.port}"
-    options: dict[str, Any] = {"ssl": tls_context(source.tls)} if source.tls else {}
+    where = f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
+    options: dict[str, Any] = {"ssl": client_context(source.tls, "source.tls")} if source.tls else {}
     try:
         return pymysql.connect(
             host=address.host,
@@ -76,7 +65,9 @@ def open_connection(source: SourceSettings) -> pymysql.Connection[Any]:
             **options,
         )
     except pymysql.Error as error:
-        raise mysql_error(error, where) from error
+        cause = getattr(error, "original_exception", None) or error.__context__
+        refused = certificate_refused(cause, where, "source.tls")
+        raise refused or mysql_error(error, where) from error
     except (OSError, RuntimeError) as error:  # PyMySQL: TLS problems, and a missing library for an authentication
         raise Unreachable(f"{where} cannot be talked to: {error}") from error
 
@@ -102,6 +93,8 @@ def mysql_error(error: pymysql.Error, what: str) -> VecsyncError:
             message,
             hint="Have an administrator run `SET GLOBAL log_bin_trust_function_creators = ON`, or the installation.",
         )
+    if code in _ENCRYPTION:
+        return ConfigurationError(message, hint=_ENCRYPTION[code])
     if isinstance(error, pymysql.OperationalError | pymysql.InterfaceError) and (code == 0 or code >= 2000):
         return Unreachable(message)
     return ConfigurationError(message, hint="Run `vecsync source check`.")

@@ -10,9 +10,10 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -27,13 +28,31 @@ _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
 
 
+class Listener(NamedTuple):
+    """One more address of a broker. options: Kafka's, without the prefix that names the listener."""
+
+    name: str
+    protocol: str
+    options: Mapping[str, str]
+    host: str = HOST
+
+
 @contextmanager
-def local_kafka(nodes: int = 1, options: Options | None = None) -> Iterator[KafkaServer]:
-    """A new, empty cluster. Raises ServerUnavailable, ServerFailed."""
+def local_kafka(
+    nodes: int = 1,
+    options: Options | None = None,
+    listeners: Sequence[Listener] = (),
+    scram: Mapping[str, str] | None = None,
+) -> Iterator[KafkaServer]:
+    """A new, empty cluster. listeners: of a single node, beside the ordinary one. scram: passwords by user.
+
+    Raises ServerUnavailable, ServerFailed.
+    """
+    assert nodes == 1 or not listeners
     with ExitStack() as ending:
         root = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="vecsync-kafka-")))
-        ports = ending.enter_context(claimed_ports(2 * nodes))
-        brokers, controllers = ports[:nodes], ports[nodes:]
+        ports = ending.enter_context(claimed_ports(2 * nodes + len(listeners)))
+        brokers, controllers, others = ports[:nodes], ports[nodes : 2 * nodes], ports[2 * nodes :]
         voters = ",".join(f"{number}@{HOST}:{port}" for number, port in enumerate(controllers, 1))
         cluster_id = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
         processes: list[ServerProcess] = []
@@ -41,7 +60,8 @@ def local_kafka(nodes: int = 1, options: Options | None = None) -> Iterator[Kafk
             directory = root / f"node-{number}"
             directory.mkdir()
             properties = _properties(nodes, number, broker, controller, voters, directory) | dict(options or {})
-            process = _node(directory, properties, broker, nodes, cluster_id)
+            properties |= _further(properties, listeners, others)
+            process = _node(directory, properties, broker, nodes, cluster_id, scram or {})
             # The data goes with the cluster, so there is nothing to shut down in an orderly way.
             ending.callback(process.kill)
             processes.append(process)
@@ -49,7 +69,27 @@ def local_kafka(nodes: int = 1, options: Options | None = None) -> Iterator[Kafk
             process.spawn()
         for process in processes:
             process.wait_until_answers()
-        yield KafkaServer(bootstrap_servers=",".join(f"{HOST}:{port}" for port in brokers), nodes=tuple(processes))
+        addresses = {listener.name: _address(listener, port) for listener, port in zip(listeners, others, strict=True)}
+        bootstrap = ",".join(f"{HOST}:{port}" for port in brokers)
+        yield KafkaServer(bootstrap_servers=bootstrap, nodes=tuple(processes), listeners=addresses)
+
+
+def _address(listener: Listener, port: int) -> str:
+    return f"[{listener.host}]:{port}" if ":" in listener.host else f"{listener.host}:{port}"
+
+
+def _further(properties: Options, listeners: Sequence[Listener], ports: Sequence[int]) -> dict[str, str | int | None]:
+    added: dict[str, str | int | None] = {}
+    for listener, port in zip(listeners, ports, strict=True):
+        place = f"{listener.name}://{_address(listener, port)}"
+        for name, more in (
+            ("listeners", place),
+            ("advertised.listeners", place),
+            ("listener.security.protocol.map", f"{listener.name}:{listener.protocol}"),
+        ):
+            added[name] = f"{added.get(name, properties[name])},{more}"
+        added |= {f"listener.name.{listener.name.lower()}.{name}": value for name, value in listener.options.items()}
+    return added
 
 
 def _properties(
@@ -93,7 +133,9 @@ def kafka_defaults(nodes: int) -> dict[str, str | int | None]:
     }
 
 
-def _node(directory: Path, properties: Options, port: int, nodes: int, cluster_id: str) -> ServerProcess:
+def _node(
+    directory: Path, properties: Options, port: int, nodes: int, cluster_id: str, scram: Mapping[str, str]
+) -> ServerProcess:
     file = directory / "server.properties"
     file.write_text("".join(f"{name}={value}\n" for name, value in properties.items() if value is not None))
     program = [java(), "-Xmx512m", "-cp", kafka_classpath()]
@@ -107,6 +149,7 @@ def _node(directory: Path, properties: Options, port: int, nodes: int, cluster_i
             f"--cluster-id={cluster_id}",
             "-c",
             str(file),
+            *(f"--add-scram=SCRAM-SHA-512=[name={user},password={word}]" for user, word in scram.items()),
         ],
         directory,
     )

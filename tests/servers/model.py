@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 from urllib.parse import quote
@@ -136,10 +136,11 @@ class SqlDatabase:
 
 @dataclass(frozen=True, slots=True)
 class KafkaServer:
-    """A Kafka cluster of one or more nodes, each broker and controller at once."""
+    """A Kafka cluster of one or more nodes, each broker and controller at once. listeners: more addresses, by name."""
 
     bootstrap_servers: str
     nodes: tuple[Lifecycle, ...]
+    listeners: Mapping[str, str] = field(default_factory=dict)
 
     def restart(self) -> None:
         """A clean shutdown of every node, then a start on the same data and ports."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from pydantic import SecretStr
@@ -9,9 +11,11 @@ from pydantic import SecretStr
 from connector.broker.connect import open_broker
 from connector.broker.kafka import KafkaBroker
 from connector.broker.kafka_errors import kafka_error, meaning
+from connector.broker.kafka_log import log
 from connector.broker.kafka_options import consumer_options, largest_record, producer_options
 from connector.errors import (
     AuthenticationFailed,
+    CertificateRefused,
     ConfigurationError,
     CorruptedLog,
     ForeignLog,
@@ -116,3 +120,29 @@ def test_what_the_clients_codes_mean(code: int, expected: type[VecsyncError]) ->
     assert str(said).startswith("reading app.docs[3]: ")
     assert error.name() in str(said)
     assert said.hint
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "expected"),
+    [
+        (KafkaError._SSL, "SSL handshake failed: error:0A000086:SSL routines::certificate verify failed", True),
+        (KafkaError._TRANSPORT, "error:0A000412:SSL routines::ssl/tls alert bad certificate: SSL alert", True),
+        (KafkaError._TRANSPORT, "error:0A000418:SSL routines::tlsv1 alert unknown ca: SSL alert number 48", True),
+        (KafkaError._SSL, "SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?", False),
+        (KafkaError._TRANSPORT, "Connect to ipv4#127.0.0.1:9092 failed: Connection refused", False),
+    ],
+)
+def test_a_certificate_is_told_from_other_trouble(code: int, text: str, expected: bool) -> None:
+    said = meaning(KafkaError(code, text), "connecting to Kafka")
+    assert isinstance(said, CertificateRefused) is expected
+    assert said.retriable is not expected
+
+
+def test_what_a_broker_says_again_is_logged_once() -> None:
+    def record(milliseconds: int) -> logging.LogRecord:
+        text = f"FAIL [thrd:x]: SSL handshake failed (after {milliseconds}ms in state SSL_HANDSHAKE)"
+        return logging.LogRecord("x", logging.ERROR, __file__, 1, text, (), None)
+
+    (telling,) = log.filters
+    assert isinstance(telling, logging.Filter)
+    assert [telling.filter(record(n)) for n in (5, 6, 17)] == [True, False, False]
