@@ -11,7 +11,7 @@ help: ## this list
 venv: ## .venv with the locked packages and this project (no root needed; enough for the demo)
 	@tools/venv.sh
 
-setup: ## venv, and the servers that tests run on: MariaDB, MySQL 9, Kafka (root, or packages already there)
+setup: ## venv, and the servers that tests run on: MariaDB, MySQL 9, Kafka, a schema registry (root, or packages already there)
 	@tools/setup.sh
 
 demo: venv ## the connector end to end in one process, without any server

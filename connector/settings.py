@@ -11,6 +11,7 @@ import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -123,6 +124,36 @@ class BrokerSettings(Section):
         return options
 
 
+class RegistrySettings(Section):
+    url: str | None = Field(
+        None, description="Schema registry with Confluent's API; without one, values name their schema themselves."
+    )
+    user: str | None = Field(None, description="Account there (basic authentication).")
+    password: SecretStr | None = Field(None, description="Its password; by environment or secrets file.")
+    subject_strategy: Literal["topic", "record"] = Field(
+        "topic",
+        description="Subjects: one for each topic, `<topic>-value`, or for each kind of record, by its name.",
+    )
+    auto_register: bool = Field(
+        False, description="Register what is missing; otherwise capture stops, and `vecsync schemas register` does it."
+    )
+    timeout_s: float = Field(10, gt=0, description="Seconds to wait for an answer.")
+    tls: TlsSettings | None = Field(None, description="Authorities and certificate for an https url.")
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        _ = parts.port  # raises ValueError
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("is not written as http://host:port/path, or with https")
+        if parts.username or parts.password:
+            raise ValueError("holds an account; use registry.user, and VECSYNC_REGISTRY__PASSWORD or a secrets file")
+        return url
+
+
 class TopicsSettings(Section):
     prefix: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,80}$")] = Field(
         "vecsync", description="First part of every topic's name; one source owns it."
@@ -208,6 +239,9 @@ class Settings(BaseSettings):
 
     source: SourceSettings = Field(SourceSettings(), description="The database whose documents are followed.")
     broker: BrokerSettings = Field(BrokerSettings(), description="The log between source and replicas.")
+    registry: RegistrySettings = Field(
+        RegistrySettings(), description="Where schemas are looked up, if values shall carry a registry's ids."
+    )
     topics: TopicsSettings = Field(TopicsSettings(), description="Names and shape of the topics.")
     publish: PublishSettings = Field(PublishSettings(), description="From the source to the topics.")
     replica: ReplicaSettings = Field(ReplicaSettings(), description="From the topics to a SQLite file.")

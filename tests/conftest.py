@@ -8,4 +8,5 @@ pytest_plugins = [
     "tests.servers.fix_mysql",
     "tests.servers.fix_kafka",
     "tests.servers.fix_secure",
+    "tests.servers.fix_registry",
 ]

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from connector.broker.connect import open_broker
 from connector.cli.options import DryRun, Json, UntilCurrent, example, invocation
 from connector.cli.output import count, facts, out, print_json, size, table
 from connector.cli.progress import Steps
 from connector.cli.replica_queries import SEARCH_EXAMPLES, SQL_EXAMPLES, search, sql
 from connector.errors import Unreachable, UsageError
+from connector.registry import open_broker
 from connector.replica import Progress, Status, collect, export
 from connector.replica import status as read_status
 from connector.runtime.replica import replay_replica, run_replica, wait_for

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from connector.broker.connect import open_broker
 from connector.cli.options import DryRun, Json, example, invocation
 from connector.cli.output import count, out, print_json, print_line
 from connector.errors import PreflightRefused
 from connector.publish import recorded_position
+from connector.registry import open_broker
 from connector.upstream.findings import Finding, Severity
 from connector.upstream.install import install as run_install
 from connector.upstream.preflight import look

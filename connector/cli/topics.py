@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from connector.broker.connect import open_broker
 from connector.cli.event_lines import line
 from connector.cli.options import Json, Table, UntilCurrent, example, invocation
 from connector.cli.output import count, out, print_json, print_json_line, table
 from connector.publish import create_topics, topic_specs
+from connector.registry import open_broker
 from connector.runtime.events import as_json
 from connector.runtime.signals import stop_on_signals
 from connector.runtime.tail import Kind, Wanted, tail

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from threading import Event
 from typing import Any, NamedTuple
 
-from connector.broker.connect import open_broker
 from connector.errors import Unreachable
 from connector.model import PublishedPosition, SourcePosition
 from connector.publish import Progress, Publisher, followed_topics, recorded_position, request_snapshot
+from connector.registry import FramedBroker, open_broker
 from connector.runtime.events import lanes_json, source_position_json
 from connector.runtime.progress import ProgressLog
+from connector.runtime.schemas import subjects
 from connector.settings import Settings
 from connector.source.connect import open_source
 from connector.topics import dead_letters_topic
@@ -42,9 +43,12 @@ def run_capture(
     for finding in require(settings):
         if finding.severity is Severity.WARNING:
             log.warning(finding.what, extra={"finding": finding.code, "why": finding.why})
+    broker = open_broker(settings)
+    if isinstance(broker, FramedBroker):
+        broker.require(subjects(settings))
     source = open_source(settings)
     try:
-        done = Publisher(source, open_broker(settings), settings, stop, on_progress).run(until_current=until_current)
+        done = Publisher(source, broker, settings, stop, on_progress).run(until_current=until_current)
     finally:
         source.close()
     log.info("capture ends", extra={"records": done.records, "transactions": done.transactions, "bytes": done.bytes})

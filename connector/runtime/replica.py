@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
-from connector.broker.connect import open_broker
 from connector.errors import Unreachable
 from connector.model import Lane
+from connector.registry import open_broker
 from connector.replica import Progress, replay, run, wait
 from connector.replica.lanes import find_topics
 from connector.runtime.progress import ProgressLog

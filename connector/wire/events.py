@@ -29,7 +29,15 @@ from connector.model import (
     Tombstone,
     TombstoneReason,
 )
-from connector.wire.schemas import FRAME_BYTES, MAGIC, branches, frame_of, load
+from connector.wire.schemas import (
+    FRAME_BYTES,
+    MAGIC,
+    REGISTRY_FRAME_BYTES,
+    REGISTRY_MAGIC,
+    branches,
+    frame_of,
+    load,
+)
 
 _VALUE = load("value")
 _TOMBSTONE_SCHEMA = load("tombstone")
@@ -41,7 +49,7 @@ _DOC_KEY, _DATASET_KEY, _FLOOR_KEY = branches(load("key"))
 
 # A union is written as the zigzag index of its branch: one byte for indexes below 64.
 _BRANCH = (b"\x00", b"\x02", b"\x04")
-DOC_HEAD, _DATASET_HEAD, _FLOOR_HEAD = (_VALUE_FRAME + b for b in _BRANCH)
+DOC_HEAD, DATASET_HEAD, FLOOR_HEAD = (_VALUE_FRAME + b for b in _BRANCH)
 OPS_IN_ORDER = (Op.CREATE, Op.UPDATE, Op.DELETE, Op.READ)  # as the enumeration in the schema has them
 _OPS = {op.value: op for op in Op}
 UNREADABLE = (EOFError, IndexError, ValueError, struct.error, UnicodeDecodeError, OverflowError, TypeError)
@@ -157,7 +165,7 @@ def encode_value(change: Change, transaction: TransactionInfo, ts_us: int) -> by
         common["unpublished"] = change.unpublished
         return _write(out, _DOC, common)
     if type(change) is DatasetChange:
-        out.write(_DATASET_HEAD)
+        out.write(DATASET_HEAD)
         row = change.after
         common["op"] = change.op.value
         common["dataset_id"] = change.key.dataset_id
@@ -168,7 +176,7 @@ def encode_value(change: Change, transaction: TransactionInfo, ts_us: int) -> by
         }
         return _write(out, _DATASET, common)
     assert type(change) is Floor
-    out.write(_FLOOR_HEAD)
+    out.write(FLOOR_HEAD)
     common["dataset_id"] = change.key.dataset_id
     common["reason"] = change.reason.value
     return _write(out, _FLOOR, common)
@@ -226,9 +234,9 @@ def decode_value(data: bytes) -> Event:
     try:
         if head == DOC_HEAD:
             change, f = _decode_doc(stream)
-        elif head == _DATASET_HEAD:
+        elif head == DATASET_HEAD:
             change, f = _decode_dataset(stream)
-        elif head == _FLOOR_HEAD:
+        elif head == FLOOR_HEAD:
             change, f = _decode_floor(stream)
         else:
             raise CorruptedLog(f"an event names branch {head[-1:]!r} of the union, which has three")
@@ -328,6 +336,13 @@ def decode_tombstone(data: bytes) -> Tombstone:
 
 def foreign_frame(data: bytes) -> UnsupportedChange | CorruptedLog:
     """What to raise for a record that does not begin with the frame expected."""
+    if data[:1] == REGISTRY_MAGIC and len(data) >= REGISTRY_FRAME_BYTES:
+        (id,) = struct.unpack_from(">i", data, 1)
+        return UnsupportedChange(
+            f"a record is framed for a schema registry, with id {id}, and that schema is not known here",
+            hint="Set registry.url to the registry it was written for. If it is set, run the version of the connector "
+            "that wrote the record, or a newer one.",
+        )
     if data[: len(MAGIC)] != MAGIC or len(data) < FRAME_BYTES:
         return CorruptedLog(f"a record of {len(data)} bytes does not begin as an Avro single-object encoding")
     return UnsupportedChange(

@@ -2,7 +2,8 @@
 
 A value is framed as an Avro single-object encoding: C3 01, the 8-byte CRC-64-AVRO fingerprint of the writer's schema
 (little-endian), then plain Avro binary (Avro specification 1.11, "Single-object encoding"). Keys carry no frame:
-compaction compares bytes, so they must stay the same for ever.
+compaction compares bytes, so they must stay the same for ever. Where a schema registry is configured values have
+another frame on the log, 00 and the registry's id in four bytes, which `registry` puts on and takes off.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ Schema = Any  # a parsed fastavro schema: dict, list or str
 
 MAGIC = b"\xc3\x01"
 FRAME_BYTES = 10
+REGISTRY_MAGIC = b"\x00"
+REGISTRY_FRAME_BYTES = 5
 
 
 def schema_directory() -> Path:

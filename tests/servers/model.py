@@ -162,6 +162,14 @@ class KafkaServer:
             node.kill()
 
 
+@dataclass(frozen=True, slots=True)
+class RegistryServer:
+    """A schema registry. What it holds is in memory: a restart forgets it."""
+
+    url: str
+    process: Lifecycle
+
+
 class Provider(Protocol):
     """Where servers come from. Each context manager ends its server, whatever happened in between."""
 

