@@ -205,13 +205,23 @@ class SnapshotProgress:
     floored: tuple[str, ...] = ()
 
 
+class LogMark(NamedTuple):
+    """An event by which a binlog is known again: where it begins, and what it says. `event` holds its bytes where they
+    are few, else their hash; without checksum and size, which depend on a setting of the server."""
+
+    file: str
+    position: int
+    event: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class SourcePosition:
     """Where a source stands: enough to resume, always between two transactions.
 
     `file`/`position` name the end of the last transaction; both are empty for trigger logs, which use
     `dataset_log_seq` and `cursors`. `file_began`: when that file was begun, in seconds since the epoch, as it says
-    itself; a file of that name with another time is of another log. 0: not known.
+    itself; a file of that name with another time is of another log. 0: not known. `mark`: an event at or before the
+    position that no other log has at this place; None: there was none yet.
     `open_file`/`open_position`: where the earliest transaction begins that is prepared (XA) and not ended; reading
     must go on from there, though everything up to `position` has been dealt with. Empty: there is none.
     """
@@ -228,6 +238,7 @@ class SourcePosition:
     cursors: Mapping[str, DatasetCursor] = field(default_factory=dict)
     snapshot: SnapshotProgress | None = None
     snapshot_done: bool = False
+    mark: LogMark | None = None
 
 
 class Lane(NamedTuple):

@@ -6,7 +6,7 @@ Reads only: nothing here writes to the source, takes a lock, or decides where to
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeAlias
 
 import pymysql
@@ -19,6 +19,7 @@ from connector.source.binlog.connection import dump_from_position
 from connector.source.binlog.decoder import Decoder
 from connector.source.binlog.server_errors import from_server
 from connector.source.binlog_changes import Following
+from connector.source.binlog_proof import find_mark, refuse_another_log
 from connector.source.binlog_stream import BinlogStream
 from connector.source.snapshot import SnapshotPlan, SnapshottingStream
 from connector.source.snapshot_reader import SqlSnapshotReader
@@ -63,6 +64,7 @@ class BinlogSource:
             gtid_set=at.gtid_set,
             file=at.file,
             position=at.position,
+            mark=find_mark(open_connection(self._source), at.file, at.position, self._source.heartbeat_s),
             snapshot_done=self._source.snapshot == "no_data",
         )
 
@@ -70,7 +72,7 @@ class BinlogSource:
         identity = self.identity()
         if identity != after.identity:
             raise ForeignLog(f"the source was {after.identity}, and is {identity} now")
-        self._refuse_lost(after)
+        files = self._refuse_lost(after)
         shapes = self._shapes()
         following = Following(
             self._db,
@@ -97,6 +99,7 @@ class BinlogSource:
             connector=identity.connector,
             name=self._prefix,
             twins=twins if twins.needed else None,
+            prove=lambda: self._refuse_another_log(after, files),
         )
         if after.snapshot_done:
             return stream
@@ -145,8 +148,15 @@ class BinlogSource:
                     raise failure from error
         raise AssertionError("unreachable")
 
-    def _refuse_lost(self, after: SourcePosition) -> None:
-        """A position past the end of its file means that the server lost transactions that were published."""
+    def _refuse_another_log(self, after: SourcePosition, files: Collection[str]) -> None:
+        """Where the file of the mark was purged, and that of the position was not, the time at which the latter was
+        begun has to do: no transaction of it was seen yet."""
+        if after.mark is not None and after.mark.file in files:
+            refuse_another_log(open_connection(self._source), after.mark, self._source.heartbeat_s)
+
+    def _refuse_lost(self, after: SourcePosition) -> Collection[str]:
+        """A position past the end of its file means that the server lost transactions that were published. Returns the
+        files that the server has."""
         file = after.open_file or after.file
         try:
             with self._open().cursor() as cursor:
@@ -161,6 +171,7 @@ class BinlogSource:
                 f"{after.file} ends at {sizes[after.file]} on the source, and was read up to {after.position} before: "
                 "the source was reset, or lost transactions in a crash"
             )
+        return sizes
 
     def _shapes(self) -> Sequence[TableShape]:
         """Of the followed tables. Raises PreflightRefused when one does not exist."""

@@ -8,7 +8,7 @@ the earliest open one begins, because that is where reading has to go on after a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -28,6 +28,7 @@ from connector.source.binlog.items import (
     TransactionEnd,
     XaOutcome,
 )
+from connector.source.binlog.marks import MARKING, Marks
 from connector.source.binlog.rows import Rows
 from connector.source.binlog_changes import Following, TransactionOrigin, changes
 from connector.source.row_buffer import RowBuffer
@@ -72,10 +73,15 @@ class BinlogStream:
         connector: str,
         name: str,
         twins: TwinCheck | None = None,
+        prove: Callable[[], None] = lambda: None,
     ) -> None:
         """The reader begins at `after.open_file` and `open_position` where these are set, else at file and position.
-        twins: where datasets may be equal to the source that are not to others."""
+        twins: where datasets may be equal to the source that are not to others. prove: called once, when the server
+        has opened the log and nothing of it was looked at yet; raises ForeignLog unless it is the one that was read."""
         self._twins = twins
+        self._prove = prove
+        self._heard = self._proven = False
+        self._marks = Marks(after.mark)
         self._reader = reader
         self._decoder = decoder
         self._following = following
@@ -99,8 +105,8 @@ class BinlogStream:
 
     def reached(self, head: SourcePosition) -> bool:
         at = self.position()
-        if not at.file_began:
-            return False  # nothing was heard yet: it is not known whether this is the log that was recorded
+        if not self._proven or not at.file_began:
+            return False  # it is not known yet whether this is the log that was recorded
         return (file_number(at.file), at.position) >= (file_number(head.file), head.position)
 
     def close(self) -> None:
@@ -124,15 +130,23 @@ class BinlogStream:
             if event is None:
                 return None
             self._items = iter(self._decoder.feed(event))
-            if event[4] == EventType.FORMAT_DESCRIPTION:
-                self._refuse_another_file()
+            kind = event[4]
+            if kind in MARKING:
+                self._marks.saw(event, *self._decoder.position, crc32=self._decoder.format.crc32)
+            elif kind == EventType.FORMAT_DESCRIPTION:
+                self._refuse_another_log()
             left = deadline - time.monotonic()
 
-    def _refuse_another_file(self) -> None:
+    def _refuse_another_log(self) -> None:
         """Positions and GTIDs begin anew after a reset, and may look as if the log just went on."""
         at, decoder = self._at, self._decoder
+        if not self._heard:
+            # Not before: a log that is reset now does not become the one that the server has opened already.
+            self._heard = True
+            self._prove()
         if decoder.position[0] != at.file or not decoder.file_began:
             return
+        self._proven = True
         if not at.file_began:
             self._at = replace(at, file_began=decoder.file_began)
         elif at.file_began != decoder.file_began:
@@ -240,6 +254,7 @@ class BinlogStream:
             position=position,
             file_began=self._decoder.file_began if self._decoder.position[0] == file else 0,
             gtid_set=str(self._gtids) or None,
+            mark=self._marks.last(),
             open_file=first.file if first else "",
             open_position=first.position if first else 0,
         )

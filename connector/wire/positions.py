@@ -13,6 +13,7 @@ from connector.model import (
     CommitOrder,
     DatasetCursor,
     Lane,
+    LogMark,
     PublishedPosition,
     SnapshotProgress,
     SourceIdentity,
@@ -24,6 +25,21 @@ from connector.wire.schemas import FRAME_BYTES, frame_of, load
 _SCHEMA = load("position")
 _FRAME = frame_of(_SCHEMA)
 _PARSED = parse_schema(_SCHEMA)
+
+# What earlier versions did not write yet, by the version of the schema that lacks it: they are read with the defaults.
+_LACKING: tuple[frozenset[str], ...] = (frozenset({"mark"}),)
+
+
+def _readable() -> dict[bytes, Any]:
+    """Frame to the schema of the writer, of every version."""
+    found = {_FRAME: _PARSED}
+    for names in _LACKING:
+        earlier = {**_SCHEMA, "fields": [field for field in _SCHEMA["fields"] if field["name"] not in names]}
+        found[frame_of(earlier)] = parse_schema(earlier)
+    return found
+
+
+_READABLE = _readable()
 
 
 def position_key(source_name: str) -> bytes:
@@ -47,6 +63,7 @@ def encode_position(position: PublishedPosition) -> bytes:
         "file": at.file,
         "position": at.position,
         "file_began": at.file_began,
+        "mark": at.mark and at.mark._asdict(),
         "open_file": at.open_file,
         "open_position": at.open_position,
         "dataset_log_seq": at.dataset_log_seq,
@@ -83,12 +100,13 @@ def encode_position(position: PublishedPosition) -> bytes:
 
 def decode_position(data: bytes) -> PublishedPosition:
     """Raises CorruptedLog, and UnsupportedChange for a position written with a schema that this version lacks."""
-    if data[:FRAME_BYTES] != _FRAME:
+    writer = _READABLE.get(data[:FRAME_BYTES])
+    if writer is None:
         raise foreign_frame(data)
     stream = BytesIO(data)
     stream.seek(FRAME_BYTES)
     try:
-        f: Any = schemaless_reader(stream, _PARSED, None)
+        f: Any = schemaless_reader(stream, writer, None if writer is _PARSED else _PARSED)
     except UNREADABLE as error:
         raise CorruptedLog(f"a position of {len(data)} bytes cannot be decoded: {error}") from error
     if stream.tell() != len(data):
@@ -108,6 +126,7 @@ def decode_position(data: bytes) -> PublishedPosition:
         file=f["file"],
         position=f["position"],
         file_began=f["file_began"],
+        mark=f["mark"] and LogMark(**f["mark"]),
         open_file=f["open_file"],
         open_position=f["open_position"],
         dataset_log_seq=f["dataset_log_seq"],

@@ -19,6 +19,8 @@ from connector.source.binlog.server_errors import from_server
 from connector.source.binlog.skipping import SkipTo
 
 _COM_BINLOG_DUMP, _COM_REGISTER_SLAVE, _COM_BINLOG_DUMP_GTID = 0x12, 0x15, 0x1E
+_UP_TO_THE_END = 0x01  # then the stream is over, instead of waiting for more
+_NOBODY = 0  # the server id of a reader that is no replica: it takes no other reader's place
 _HEARTBEATS_WITH_64_BITS = 0x02  # MySQL 8.0.26; older ones ignore it, to MariaDB it would mean something else
 _FIRST_POSITION = 4
 _POSITION_LIMIT = 1 << 32  # what the dump command's field holds
@@ -38,6 +40,7 @@ class BinlogConnection:
         self._packets = PacketReader(connection._sock)  # type: ignore[attr-defined]
         self._patience_s = heartbeat_s * _MISSED_HEARTBEATS
         self._heard = time.monotonic()
+        self.ended = False  # the server said that there is no more
 
     def read_event(self, timeout: float) -> bytes | None:
         """The next event; None when there was none within that many seconds.
@@ -72,6 +75,7 @@ class BinlogConnection:
                 text = text[6:]
             raise from_server(code, text.decode("utf-8", "replace"))
         if status == 0xFE:
+            self.ended = True
             raise ConnectionLost("the source ended the stream of events")
         raise CorruptedLog(f"the source sent a packet that begins with 0x{status:02x} where an event had to be")
 
@@ -93,6 +97,18 @@ def dump_from_position(
     flags = 0 if _is_mariadb(connection) else _HEARTBEATS_WITH_64_BITS
     payload = struct.pack("<IHI", max(position, _FIRST_POSITION), flags, server_id) + file.encode()
     return _dump(connection, server_id, heartbeat_s, _COM_BINLOG_DUMP, payload, {}, skip)
+
+
+def peek_from_position(
+    connection: pymysql.Connection[Any], *, file: str, position: int, patience_s: float
+) -> BinlogConnection:
+    """As `dump_from_position`, beside a reader of this process and up to the present end of the log only: it then
+    raises ConnectionLost, and `ended` is set."""
+    skip = None
+    if position >= _POSITION_LIMIT:
+        skip, position = SkipTo(file, position), _FIRST_POSITION
+    payload = struct.pack("<IHI", max(position, _FIRST_POSITION), _UP_TO_THE_END, _NOBODY) + file.encode()
+    return _dump(connection, _NOBODY, patience_s, _COM_BINLOG_DUMP, payload, {}, skip)
 
 
 def dump_from_gtid_set(
@@ -142,10 +158,11 @@ def _dump(
             cursor.execute(f"SET SESSION net_write_timeout = {_NET_WRITE_TIMEOUT_S}")
             cursor.execute(f"SET @master_binlog_checksum = {checksum}, @source_binlog_checksum = {checksum}")
             cursor.execute(f"SET {names}", list(variables.values()))
-        # Shows this reader in SHOW REPLICAS; host, user and password stay empty, and nothing listens on its port.
-        registration = struct.pack("<IBBBHII", server_id, 0, 0, 0, 0, 0, 0)
-        connection._execute_command(_COM_REGISTER_SLAVE, registration)  # type: ignore[attr-defined]
-        connection._read_packet()  # type: ignore[no-untyped-call]
+        if server_id != _NOBODY:
+            # Shows this reader in SHOW REPLICAS; host, user and password stay empty, nothing listens on its port.
+            registration = struct.pack("<IBBBHII", server_id, 0, 0, 0, 0, 0, 0)
+            connection._execute_command(_COM_REGISTER_SLAVE, registration)  # type: ignore[attr-defined]
+            connection._read_packet()  # type: ignore[no-untyped-call]
         connection._execute_command(command, payload)  # type: ignore[attr-defined]
     except pymysql.MySQLError as error:
         code, message = (*error.args, 0, "")[:2] if len(error.args) >= 2 else (0, str(error))

@@ -29,9 +29,12 @@ from connector.model import (
     FloorKey,
     FloorReason,
     Key,
+    Lane,
     Op,
     PublishedPosition,
+    SourceIdentity,
     SourceInfo,
+    SourcePosition,
     Tombstone,
     TombstoneReason,
 )
@@ -325,3 +328,27 @@ def test_numbers_beyond_64_bits_are_refused_and_never_wrapped(number: int) -> No
     with pytest.raises(UnsupportedChange, match=str(number)):
         encode_tombstone(Tombstone("d", "i", ORDER, number, TombstoneReason.DELETE, 1))
     assert encode(CHANGE, INFO, 1) == before == encode_value(CHANGE, INFO, 1)
+
+
+# Written by the version that knew no marks.
+POSITION_WITHOUT_MARK = (
+    "c30132d513f5627f6e3f0a6d7973716c020875756964020c62696e6c6f67000e0006020a613a312d351a62696e6c6f672e30"
+    "3030303034a41380c49fd50c000000000001020274021200010a"
+)
+
+
+def test_a_position_of_an_earlier_version_is_read() -> None:
+    assert decode_position(bytes.fromhex(POSITION_WITHOUT_MARK)) == PublishedPosition(
+        SourcePosition(
+            SourceIdentity("mysql", "uuid", "binlog", 0, 7, 0),
+            3,
+            "a:1-5",
+            "binlog.000004",
+            1234,
+            1700000000,
+            snapshot_done=True,
+        ),
+        {Lane("t", 1): 9},
+        True,
+        5,
+    )
