@@ -6,12 +6,13 @@ Reads only: nothing here writes to the source, takes a lock, or decides where to
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import pymysql
 
-from connector.errors import ConnectionLost, ForeignLog, PositionLost, PreflightRefused
+from connector.errors import ConnectionLost, ForeignLog, PositionLost, PreflightRefused, VecsyncError
 from connector.model import SourceIdentity, SourcePosition
 from connector.settings import Settings
 from connector.source import Stream
@@ -142,8 +143,7 @@ class BinlogSource:
                     return list(cursor.fetchall())
             except pymysql.MySQLError as error:
                 self.close()
-                code = int(error.args[0]) if error.args and isinstance(error.args[0], int) else 0
-                failure = from_server(code, str(error.args[-1]) if error.args else str(error))
+                failure = _failure(error)
                 if attempt or not isinstance(failure, ConnectionLost):
                     raise failure from error
         raise AssertionError("unreachable")
@@ -163,7 +163,7 @@ class BinlogSource:
                 cursor.execute("SHOW BINARY LOGS")
                 sizes = {row[0]: int(row[1]) for row in cursor.fetchall()}
         except pymysql.MySQLError as error:
-            raise from_server(int(error.args[0]), str(error.args[-1])) from error
+            raise _failure(error) from error
         if file not in sizes:
             raise PositionLost(f"the source no longer has {file}, from which reading has to go on")
         if after.file in sizes and after.position > sizes[after.file]:
@@ -177,11 +177,27 @@ class BinlogSource:
         """Of the followed tables. Raises PreflightRefused when one does not exist."""
         found = []
         for table in self._source.tables:
-            shape = mysql_shape(self._open(), self._db, table, self._source.mapping)
+            with _answers():
+                shape = mysql_shape(self._open(), self._db, table, self._source.mapping)
             if not shape.exists:
                 raise PreflightRefused(f"there is no table {self._db}.{table} on the source")
             found.append(shape)
         return found
+
+
+@contextmanager
+def _answers() -> Iterator[None]:
+    try:
+        yield
+    except pymysql.MySQLError as error:
+        raise _failure(error) from error
+
+
+def _failure(error: pymysql.MySQLError) -> VecsyncError:
+    """What PyMySQL found out by itself has no number, or 0."""
+    code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    text = str(error.args[-1]) if error.args else str(error)
+    return from_server(code, text)
 
 
 def binlog_end(connection: Connection, connector: str) -> tuple[str, int, str | None]:
@@ -204,9 +220,9 @@ def binlog_end(connection: Connection, connector: str) -> tuple[str, int, str | 
             except (pymysql.err.ProgrammingError, pymysql.err.NotSupportedError) as error:
                 failure = error
             except pymysql.MySQLError as error:
-                raise from_server(int(error.args[0]), str(error.args[-1])) from error
+                raise _failure(error) from error
         if failure is not None:
-            raise from_server(int(failure.args[0]), str(failure.args[-1])) from failure
+            raise _failure(failure) from failure
         if row is None:
             raise PreflightRefused("the source writes no binlog", hint="Set log_bin in the server's configuration.")
         # The GTIDs of exactly that place: the log may have grown since.

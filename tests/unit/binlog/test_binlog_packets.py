@@ -118,6 +118,7 @@ def test_silence_is_no_error_and_an_end_is_one(pair: tuple[socket.socket, socket
         ),
         (1053, "Server shutdown in progress", errors.ConnectionLost),
         (2013, "Lost connection to MySQL server during query", errors.ConnectionLost),
+        (0, "Packet sequence number wrong - got 1 expected 0", errors.ConnectionLost),
         (2003, "Can't connect to MySQL server", errors.Unreachable),
         (9999, "Something else", errors.CorruptedLog),
     ],
