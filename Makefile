@@ -18,7 +18,7 @@ demo: venv ## the connector end to end in one process, without any server
 	@$(bin)/vecsync demo
 
 test: setup lint ## set up, lint, and run every test but benchmarks and long fault tests
-	$(bin)/pytest --ignore=tests/bench -m "not long and not containers"
+	$(bin)/pytest --ignore=tests/bench --durations=25 --durations-min=5 -m "not long and not containers"
 	@$(MAKE) --no-print-directory containers
 
 containers: setup ## main tests on servers in containers, and compose.yaml; brings its own engine where it may
