@@ -187,6 +187,8 @@ class KafkaConsumer:
         return dict(self._positions)
 
     def commit(self, offsets: Mapping[Lane, int]) -> None:
+        if not offsets:
+            return
         if self._offsets is None:
             self._offsets = GroupOffsets(admin_options(self._options), self._options["group.id"])
         self._offsets.publish(offsets)

@@ -1,7 +1,7 @@
 """Offsets of a consumer group, published for lag tools. Nothing resumes from them, so nothing waits for them long.
 
 They go by the admin client. A consumer that is asked to commit keeps what it cannot send while its brokers are gone,
-and closing it waits for that: 45 seconds as it comes, and now and then for ever (seen with librdkafka 2.16).
+and closing it waits for that: 45 seconds as it comes, and once, in a test, without end (librdkafka 2.16).
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from connector.broker.kafka_log import log
 from connector.model import Lane
 
 _kafka: Any = admin  # its type stubs leave half of it out
-
 
 _REQUEST_S = 5.0  # a coordinator that is still loading may leave a request without an answer
 _RETRY_S = 1.0

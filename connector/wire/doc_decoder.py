@@ -13,6 +13,7 @@ from connector.wire.events import DOC_HEAD, OPS_IN_ORDER, UNREADABLE, Event, Tra
 
 _MAX_KEPT = 10_000
 _HEAD_BYTES = len(DOC_HEAD)
+_TOO_LONG = "a number has more than 64 bits"
 _THERE = 2  # of a union of null and something else, the byte that says: something else
 _NONE = b"\xff" * 11  # begins no value: no number is longer than ten bytes
 _SourceHead = tuple[str, str, int, bool, str, str, int, str | None, str | None, int]  # all but the row
@@ -27,12 +28,14 @@ def _long(data: bytes, at: int) -> tuple[int, int]:
     at += 1
     n, shift = byte & 0x7F, 7
     while byte & 0x80:
+        if shift > 63:  # before it is gathered: damage may go on for megabytes
+            raise ValueError(_TOO_LONG)
         byte = data[at]
         at += 1
         n |= (byte & 0x7F) << shift
         shift += 7
     if n >> 64:
-        raise ValueError("a number has more than 64 bits")
+        raise ValueError(_TOO_LONG)
     return (n >> 1) ^ -(n & 1), at
 
 

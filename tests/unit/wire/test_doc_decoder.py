@@ -76,6 +76,21 @@ def test_many_damaged_events() -> None:
     assert accepted > 1000  # a changed letter is another event, and not a damaged one
 
 
+@pytest.mark.parametrize(
+    "number",
+    [b"\xff" * 9 + b"\x02", b"\xff" * 10 + b"\x01", b"\xff" * (1 << 23)],
+    ids=["65 bits", "eleven bytes", "without end"],
+)
+def test_a_number_beyond_64_bits_is_refused_and_not_gathered(number: bytes) -> None:
+    source = SourceInfo("mysql", "p", 1, False, "app", "docs", 7, None, None, 157, 1)
+    change = DocChange(Op.DELETE, DocKey("d", "i"), 1, None, CommitOrder(1, 1, 1, 1), source)
+    whole = encode_value(change, TransactionInfo("t", 1, True), 1)
+    at = whole.index(b"\x02d\x02i") + 4  # the change number comes after dataset and id
+    assert whole[at : at + 1] == b"\x02"
+    with pytest.raises(CorruptedLog, match="64 bits"):
+        EventDecoder()(whole[:at] + number + whole[at + 1 :])
+
+
 @pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 8191, 8192, 8193, 1 << 20])
 def test_lengths_of_every_size(size: int) -> None:
     rng = random.Random(size)
