@@ -5,7 +5,7 @@ Pure data; nothing here does I/O or knows a wire format (see `connector.wire` fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -146,6 +146,23 @@ class Floor:
 
 Change = DocChange | DatasetChange | Floor
 
+PackedRow = tuple[bytes, bytes, bytes]
+"""One row of PackedRows: what stands for its dataset (equal for equal datasets), its key, and the rest of it. The last
+two are as `connector.wire` has them, which alone looks inside."""
+
+
+class PackedRows(NamedTuple):
+    """Documents that were created or updated by one event of the log, in the form of the wire: their reader cut them
+    into it without making a value of every column. Each row stands for a DocChange.
+
+    order, source: of the first row; those after it count on from there, in `order.ordinal` and `source.row` alike.
+    """
+
+    op: Op
+    order: CommitOrder
+    source: SourceInfo
+    rows: Sequence[PackedRow]
+
 
 class TombstoneReason(StrEnum):
     DELETE = "delete"
@@ -273,6 +290,6 @@ class Transaction:
     """
 
     id: str
-    changes: Iterable[Change]
+    changes: Iterable[Change | PackedRows]
     after: SourcePosition
     xa: tuple[bytes, bytes, int] | None = None

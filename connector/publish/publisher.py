@@ -13,14 +13,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
+from typing import NamedTuple
 
 from connector.broker import Broker, Producer
 from connector.errors import DeliveryFailed, ForeignLog, UnpublishableRow, VecsyncError
-from connector.model import DocChange, Lane, PublishedPosition, SourcePosition, Transaction
+from connector.model import DocChange, Lane, PackedRows, PublishedPosition, SourcePosition, Transaction
 from connector.publish.dead_letters import dead_letter_headers, marker
 from connector.publish.log_state import highest_epoch, read_tails, recorded_position
 from connector.publish.resume import Tail
-from connector.publish.routing import Outgoing, Router, value_of
+from connector.publish.routing import Outgoing, OutgoingRow, Router, value_of
 from connector.publish.setup import create_topics, followed_topics
 from connector.publish.window import Window
 from connector.settings import Settings
@@ -184,6 +185,13 @@ def describe(position: SourcePosition) -> str:
     return f"entry {position.dataset_log_seq} of the change log"
 
 
+class _Handled(NamedTuple):
+    """What the records of a transaction say of it. ts_us: when it was handled."""
+
+    transaction_id: str
+    ts_us: int
+
+
 class _Session:
     """One producer's life."""
 
@@ -247,41 +255,59 @@ class _Session:
 
     def _publish(self, transaction: Transaction) -> bool:
         """False: stopped in the middle; the position then stays before this transaction."""
-        window, stop = self._window, self._owner._stop
+        window, router, stop = self._window, self._router, self._owner._stop
         window.begin()
-        held: dict[Lane, tuple[Outgoing, int]] = {}  # the last record of each lane waits to learn that it is the last
+        # The last record of each lane waits to learn that it is the last.
+        held: dict[Lane, tuple[Outgoing | OutgoingRow, int]] = {}
         now_us = time.time_ns() // 1000
-        for total, change in enumerate(transaction.changes, 1):
-            for outgoing in self._router.route(change):
-                earlier = held.pop(outgoing.lane, None)
-                if earlier is not None:
-                    self._send(earlier[0], TransactionInfo(transaction.id, earlier[1], False), now_us)
-                held[outgoing.lane] = (outgoing, total)
-            if total % _SENDS_PER_POLL == 0:
+        of = _Handled(transaction.id, now_us)
+        total = looked_after = 0
+        for change in transaction.changes:
+            if isinstance(change, PackedRows):
+                envelope = self._encoder.envelope(change, transaction.id, now_us)
+                for row in router.route_rows(change, envelope):
+                    total += 1
+                    earlier = held.pop(row.lane, None)
+                    if earlier is not None:
+                        self._send(*earlier, False, of)
+                    held[row.lane] = (row, total)
+            else:
+                total += 1
+                for outgoing in router.route(change):
+                    earlier = held.pop(outgoing.lane, None)
+                    if earlier is not None:
+                        self._send(*earlier, False, of)
+                    held[outgoing.lane] = (outgoing, total)
+            if total - looked_after >= _SENDS_PER_POLL:
+                looked_after = total
                 self._every_now_and_then()
                 if stop.is_set():
                     return False
             self._owner._lag_s = max(0.0, (now_us - change.source.ts_us) / 1e6) if change.source.ts_us else 0.0
-        for outgoing, number in held.values():
-            self._send(outgoing, TransactionInfo(transaction.id, number, True), now_us)
+        for last, number in held.values():
+            self._send(last, number, True, of)
         window.complete(transaction.after)
         return True
 
-    def _send(self, outgoing: Outgoing, info: TransactionInfo, now_us: int) -> None:
-        lane, window, owner = outgoing.lane, self._window, self._owner
-        tail = self._tails.get(lane)
-        if tail is not None:
-            end = tail.stands(outgoing.order, outgoing.key)
+    def _send(self, outgoing: Outgoing | OutgoingRow, number: int, last: bool, of: _Handled) -> None:
+        """number: of the change in its transaction. last: of the transaction in this lane."""
+        lane, key, window, owner = outgoing.lane, outgoing.key, self._window, self._owner
+        if self._tails:
+            tail = self._tails.get(lane)
+            end = None if tail is None else tail.stands(outgoing.order, key)
             if end is not None:
                 window.standing(lane, end)
                 owner._skipped += 1
                 return
-        value = value_of(outgoing, self._encoder, info, now_us)
+        if isinstance(outgoing, OutgoingRow):
+            value = outgoing.envelope.value(outgoing.row, outgoing.ordinal, number, last)
+        else:
+            value = value_of(outgoing, self._encoder, TransactionInfo(of.transaction_id, number, last), of.ts_us)
         try:
-            self._producer.send(lane, outgoing.key, value)
+            self._producer.send(lane, key, value)
         except UnpublishableRow as error:
-            value = self._set_aside(outgoing, info, now_us, error)
-        size = len(value) + len(outgoing.key)
+            value = self._set_aside(outgoing, TransactionInfo(of.transaction_id, number, last), of.ts_us, error)
+        size = len(value) + len(key)
         window.sent(lane, size)
         owner._records += 1
         owner._bytes += size
@@ -289,7 +315,9 @@ class _Session:
             self._producer.poll(0.05)
             self._every_now_and_then()
 
-    def _set_aside(self, outgoing: Outgoing, info: TransactionInfo, now_us: int, error: UnpublishableRow) -> bytes:
+    def _set_aside(
+        self, outgoing: Outgoing | OutgoingRow, info: TransactionInfo, now_us: int, error: UnpublishableRow
+    ) -> bytes:
         """To the dead letters, and a marker under the row's key, so that replicas hide the old version. Refused unless
         configured: the error then names the row."""
         change = outgoing.change
@@ -301,13 +329,13 @@ class _Session:
             raise UnpublishableRow(
                 f"document {key.id!r} of dataset {key.dataset_id!r} at {where}: {error}", hint=error.hint
             ) from error
-        value = value_of(outgoing._replace(change=marker(change, str(error))), self._encoder, info, now_us)
+        value = self._encoder(marker(change, str(error)), info, now_us)
         self._send_dead_letter(outgoing, value, error)
         self._producer.send(outgoing.lane, outgoing.key, value)
         log.warning("row set aside", extra={"dataset": key.dataset_id, "id": key.id, "error": str(error)})
         return value
 
-    def _send_dead_letter(self, outgoing: Outgoing, value: bytes, error: UnpublishableRow) -> None:
+    def _send_dead_letter(self, outgoing: Outgoing | OutgoingRow, value: bytes, error: UnpublishableRow) -> None:
         lane = self._dead_letters
         tail = self._tails.get(lane)
         if tail is not None and (end := tail.stands(outgoing.order, outgoing.key)) is not None:

@@ -15,11 +15,21 @@ from connector.model import (
     FloorReason,
     Lane,
     Op,
+    PackedRow,
+    PackedRows,
     Tombstone,
     TombstoneReason,
 )
 from connector.topics import TableTopics, partition_of
-from connector.wire import DocEncoder, TransactionInfo, encode_key, encode_tombstone, encode_value
+from connector.wire import (
+    DocEncoder,
+    Envelope,
+    TransactionInfo,
+    encode_key,
+    encode_tombstone,
+    encode_value,
+    packed_key,
+)
 
 _FLOOR_TOMBSTONES = {
     FloorReason.CASCADE: TombstoneReason.CASCADE,
@@ -27,6 +37,8 @@ _FLOOR_TOMBSTONES = {
     FloorReason.DROP: TombstoneReason.TRUNCATE,
     FloorReason.SNAPSHOT: TombstoneReason.DELETE,
 }
+
+_MOST_KEPT = 100_000  # a bound on memory, not on datasets
 
 
 class Outgoing(NamedTuple):
@@ -40,6 +52,27 @@ class Outgoing(NamedTuple):
     value: bytes | None
 
 
+class OutgoingRow(NamedTuple):
+    """One record to be sent, of a row that came packed: what Outgoing is of a change."""
+
+    lane: Lane
+    row: PackedRow
+    ordinal: int
+    envelope: Envelope
+
+    @property
+    def key(self) -> bytes:
+        return self.row[1]
+
+    @property
+    def order(self) -> CommitOrder:
+        return self.envelope.order_of(self.ordinal)
+
+    @property
+    def change(self) -> DocChange:
+        return self.envelope.change(self.row, self.ordinal)
+
+
 class Router:
     """Lanes of one source. tables: (database, table) to its topics; partitions: of every one of those topics."""
 
@@ -47,6 +80,7 @@ class Router:
         self._tables = tables
         self._partitions = partitions
         self._lanes: dict[tuple[str, str], tuple[Lane, Lane]] = {}
+        self._packed_lanes: dict[str, dict[bytes, Lane]] = {}  # by what stands for a dataset in PackedRows
         self._encoder = DocEncoder()
 
     def lanes(self) -> list[Lane]:
@@ -62,7 +96,7 @@ class Router:
         if lanes is None:
             partition = partition_of(dataset_id, self._partitions)
             lanes = (Lane(topics.data, partition), Lane(topics.tombstones, partition))
-            if len(self._lanes) >= 100_000:  # a bound on memory, not on datasets
+            if len(self._lanes) >= _MOST_KEPT:
                 self._lanes.clear()
             self._lanes[topics.data, dataset_id] = lanes
         return lanes
@@ -90,7 +124,21 @@ class Router:
         assert type(change) is Floor
         return self._floor(change)
 
-    def _topics(self, change: DocChange | Floor) -> TableTopics:
+    def route_rows(self, rows: PackedRows, envelope: Envelope) -> Sequence[OutgoingRow]:
+        """The records of rows that came packed, one for each. Raises UnsupportedChange for an unknown table."""
+        topics = self._topics(rows)
+        lanes = self._packed_lanes.setdefault(topics.data, {})
+        found = []
+        for ordinal, row in enumerate(rows.rows, rows.order.ordinal):
+            lane = lanes.get(row[0])
+            if lane is None:
+                if len(lanes) >= _MOST_KEPT:
+                    lanes.clear()
+                lane = lanes[row[0]] = self._of(topics, packed_key(row).dataset_id)[0]
+            found.append(OutgoingRow(lane, row, ordinal, envelope))
+        return found
+
+    def _topics(self, change: DocChange | PackedRows | Floor) -> TableTopics:
         topics = self._tables.get((change.source.db, change.source.table))
         if topics is None:
             raise UnsupportedChange(f"a change of {change.source.db}.{change.source.table}, which is not followed")

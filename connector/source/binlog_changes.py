@@ -1,5 +1,8 @@
 """Rows of the binlog to changes: what a row event of a shadow table, or of the datasets, means. Pure.
 
+Documents that are created or updated, nearly everything that a log holds, are handed on packed (`packing`); deletions,
+and rows that change their key, as changes.
+
 Ordinals count the changes of a transaction from 1, in the order of execution; a row that changes its key is two.
 """
 
@@ -23,6 +26,8 @@ from connector.model import (
     FloorKey,
     FloorReason,
     Op,
+    PackedRow,
+    PackedRows,
     SourceInfo,
 )
 from connector.settings import Mapping as ColumnNames
@@ -31,6 +36,7 @@ from connector.source.binlog.items import StatementItem
 from connector.source.binlog.rows import RowPlan, Rows
 from connector.source.binlog.statements import StatementKind
 from connector.source.binlog.table_map import TableMap
+from connector.source.packing import DocumentColumns, packing
 
 _RESNAPSHOT = "Run `vecsync capture snapshot`: it reads all rows again and removes from replicas what is gone."
 
@@ -64,7 +70,10 @@ class Following:
         if table.table == self.names.dataset_table:
             return RowPlan(table, [n for n in _dataset_columns(self.names) if n in there or n == self.names.dataset_id])
         required, optional = document_columns(self.names)
-        return RowPlan(table, [*required, *(name for name in optional if name.lower() in there)])
+        plan = RowPlan(table, [*required, *(name for name in optional if name.lower() in there)])
+        created, updated = (plan.place(name) for name in optional)
+        plan.packing = packing(plan, DocumentColumns._make((*plan.wanted[: len(required)], created, updated)))
+        return plan
 
 
 def document_columns(names: ColumnNames) -> tuple[list[str], list[str]]:
@@ -103,7 +112,7 @@ class TransactionOrigin:
 
 def changes(
     entries: Iterable[Rows | StatementItem], origin: TransactionOrigin, following: Following
-) -> Iterator[Change]:
+) -> Iterator[Change | PackedRows]:
     """In order of execution. Raises CorruptedLog and UnsupportedChange."""
     ordinal = 0
     for entry in entries:
@@ -112,10 +121,32 @@ def changes(
         elif entry.table.table == following.names.dataset_table:
             made = _of_datasets(entry, origin, following, ordinal)
         else:
+            packed = _packed(entry, origin, ordinal)
+            if packed is not None:
+                yield packed
+                ordinal += len(packed.rows)
+                continue
             made = _of_documents(entry, origin, following, ordinal)
         for change in made:
             ordinal += 1
             yield change
+
+
+def _packed(rows: Rows, origin: TransactionOrigin, ordinal: int) -> PackedRows | None:
+    """None: these rows have to become changes one by one."""
+    forms = rows.plan.packing
+    if forms is None or rows.kind is RowsKind.DELETE:
+        return None
+    if rows.kind is RowsKind.WRITE:
+        op, made = Op.CREATE, rows.made(forms.row)
+    else:
+        op, made = Op.UPDATE, list[PackedRow]()
+        for (_, key), row in rows.made_pairs(forms.key, forms.row):
+            if key != row[1]:
+                return None
+            made.append(row)
+    order = CommitOrder(origin.epoch, origin.file_number, origin.position, ordinal + 1)
+    return PackedRows(op, order, _info(origin, rows.table.db, rows.table.table, ordinal + 1), made)
 
 
 def _info(origin: TransactionOrigin, db: str, table: str, ordinal: int) -> SourceInfo:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from connector.errors import CorruptedLog, ForeignLog, UnsupportedChange
-from connector.model import Change, SourcePosition, Transaction
+from connector.model import Change, PackedRows, SourcePosition, Transaction
 from connector.source.binlog.decoder import Decoder
 from connector.source.binlog.events import EventType
 from connector.source.binlog.gtid import Gtid, GtidSet, MariadbGtid, MariadbGtidList
@@ -225,7 +225,7 @@ class BinlogStream:
         )
         return Transaction(origin.gtid or f"{begin.file}:{begin.position}", self._changes(rows, origin), self._at, xid)
 
-    def _changes(self, rows: RowBuffer, origin: TransactionOrigin) -> Iterator[Change]:
+    def _changes(self, rows: RowBuffer, origin: TransactionOrigin) -> Iterator[Change | PackedRows]:
         try:
             made = changes(rows.drain(), origin, self._following)
             yield from made if self._twins is None else self._twins(made)

@@ -44,6 +44,7 @@ from connector.model import (
     FloorKey,
     FloorReason,
     Op,
+    PackedRows,
     SnapshotProgress,
     SourceInfo,
     SourcePosition,
@@ -51,6 +52,7 @@ from connector.model import (
 )
 from connector.source import Stream
 from connector.source.binlog_stream import file_number
+from connector.wire import packed_key
 
 log = logging.getLogger("connector.source.snapshot")
 
@@ -128,11 +130,14 @@ class _Pending:
         self.after = after
         self.unread = 0
 
-    def drop(self, change: Change) -> None:
+    def drop(self, change: Change | PackedRows) -> None:
         """The stream yielded this change within the window."""
         if change.source.table != self.table:
             return
-        if not isinstance(change, Floor):
+        if isinstance(change, PackedRows):
+            for row in change.rows:
+                self.rows.pop(packed_key(row), None)
+        elif not isinstance(change, Floor):
             self.rows.pop(change.key, None)
         elif change.key.dataset_id is None:
             self.rows.clear()
@@ -235,8 +240,12 @@ class SnapshottingStream:
         return transaction
 
     def _observed(
-        self, transaction: Transaction, changes: Iterable[Change], after: SourcePosition, pending: _Pending | None
-    ) -> Iterator[Change]:
+        self,
+        transaction: Transaction,
+        changes: Iterable[Change | PackedRows],
+        after: SourcePosition,
+        pending: _Pending | None,
+    ) -> Iterator[Change | PackedRows]:
         for change in changes:
             if pending is not None:
                 pending.drop(change)

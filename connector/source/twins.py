@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from connector.errors import UnsupportedChange
-from connector.model import Change, DatasetChange, DocChange
+from connector.model import Change, DatasetChange, DocChange, PackedRows
 from connector.upstream.discover import TableShape
 from connector.upstream.findings import ignores_case
 from connector.upstream.names import quoted
+from connector.wire import packed_key
 
 Ask = Callable[[str, Sequence[Any]], Sequence[tuple[Any, ...]]]
 """All rows of a SELECT on the source."""
@@ -29,15 +30,21 @@ class TwinCheck:
         self._ask = ask
         self._queries = [sql for shape in shapes if (sql := _query(shape, dataset_table)) is not None]
         self._known: set[str] = set()
+        self._packed: set[bytes] = set()  # the same datasets, as they are in PackedRows
 
     @property
     def needed(self) -> bool:
         return bool(self._queries)
 
-    def __call__(self, changes: Iterable[Change]) -> Iterator[Change]:
+    def __call__(self, changes: Iterable[Change | PackedRows]) -> Iterator[Change | PackedRows]:
         """Raises UnsupportedChange for a dataset of which the source has two spellings now."""
         for change in changes:
-            if isinstance(change, DocChange | DatasetChange) and change.after is not None:
+            if isinstance(change, PackedRows):
+                for row in change.rows:
+                    if row[0] not in self._packed:
+                        self._look(packed_key(row).dataset_id)
+                        self._packed.add(row[0])
+            elif isinstance(change, DocChange | DatasetChange) and change.after is not None:
                 self._look(change.key.dataset_id)
             yield change
 
@@ -54,6 +61,7 @@ class TwinCheck:
                 )
         if len(self._known) >= _MOST:
             self._known.clear()
+            self._packed.clear()
         self._known.add(dataset_id)
 
 

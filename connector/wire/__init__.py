@@ -12,10 +12,12 @@ from connector.wire.events import (
     encode_tombstone,
     encode_value,
 )
+from connector.wire.packed import Envelope, packed_key
 from connector.wire.positions import decode_position, encode_position, position_key
 
 __all__ = [
     "DocEncoder",
+    "Envelope",
     "Event",
     "EventDecoder",
     "TransactionInfo",
@@ -27,5 +29,6 @@ __all__ = [
     "encode_position",
     "encode_tombstone",
     "encode_value",
+    "packed_key",
     "position_key",
 ]

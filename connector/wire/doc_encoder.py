@@ -7,46 +7,21 @@ and kept until they change. One encoder serves one thread.
 
 from __future__ import annotations
 
-from connector import __version__
-from connector.model import CommitOrder, DocChange, DocKey, SourceInfo
-from connector.wire.events import DOC_HEAD, OPS_IN_ORDER, TransactionInfo, too_large
-
-_SMALL = 1 << 14
-_LEAST, _MOST = -(1 << 63), (1 << 63) - 1
+from connector.model import CommitOrder, DocChange, DocKey, PackedRows, SourceInfo
+from connector.wire.avro import BRANCH_1, FALSE, NULL, TRUE, Kept, counted, long_bytes
+from connector.wire.events import DOC_KEY_HEAD, TransactionInfo
+from connector.wire.packed import DOC_HEADS, Envelope, order_bytes, source_bytes
 
 
-def _long(n: int) -> bytes:
-    """Avro's long: zigzag, then seven bits a byte, the lowest first. Raises UnsupportedChange beyond 64 bits."""
-    if not _LEAST <= n <= _MOST:
-        raise too_large(n)
-    z = (n << 1) ^ (n >> 63)
-    if z < 0x80:
-        return bytes((z,))
-    out = bytearray()
-    while z > 0x7F:
-        out.append(z & 0x7F | 0x80)
-        z >>= 7
-    out.append(z)
-    return bytes(out)
-
-
-_LONGS = [_long(n) for n in range(_SMALL)]
-_OP_BYTES = {op: _long(number) for number, op in enumerate(OPS_IN_ORDER)}
-_NULL, _BRANCH_1, _FALSE, _TRUE = b"\x00", b"\x02", b"\x00", b"\x01"
-_MAX_KEPT = 10_000
-
-
-def _counted(data: bytes) -> bytes:
-    """Avro's bytes and string: length, then content."""
-    n = len(data)
-    return (_LONGS[n] if n < _SMALL else _long(n)) + data
+def _optional(text: str | None) -> bytes:
+    return NULL if text is None else BRANCH_1 + counted(text.encode())
 
 
 class DocEncoder:
     """Call with what `encode_value` takes."""
 
     def __init__(self) -> None:
-        self._texts: dict[str, bytes] = {}
+        self._texts: Kept[str] = Kept(lambda text: counted(text.encode()), 10_000)
         self._order: tuple[int, int, int] | None = None
         self._order_bytes = b""
         self._source: tuple[object, ...] | None = None
@@ -55,101 +30,58 @@ class DocEncoder:
         self._transaction_bytes = b""
         self._ts_us: int | None = None
         self._ts_bytes = b""
+        self._envelope: tuple[Envelope, str, int] | None = None
 
     def key(self, key: DocKey) -> bytes:
         """What `encode_key` gives."""
-        return b"\x00" + self._kept(key.dataset_id) + _counted(key.id.encode())
+        return DOC_KEY_HEAD + self._texts[key.dataset_id] + counted(key.id.encode())
+
+    def envelope(self, rows: PackedRows, transaction_id: str, ts_us: int) -> Envelope:
+        """For the values of these rows; the same object as long as nothing in it changes."""
+        kept = self._envelope
+        if kept is None or kept[1] != transaction_id or kept[2] != ts_us or not kept[0].fits(rows):
+            kept = self._envelope = Envelope.of(rows, transaction_id, ts_us), transaction_id, ts_us
+        return kept[0]
 
     def __call__(self, change: DocChange, transaction: TransactionInfo, ts_us: int) -> bytes:
-        key, scn, after, unpublished = change.key, change.scn, change.after, change.unpublished
-        parts = [
-            DOC_HEAD,
-            _OP_BYTES[change.op],
-            self._kept(key.dataset_id),
-            _counted(key.id.encode()),
-            _LONGS[scn] if 0 <= scn < _SMALL else _long(scn),
-        ]
+        key, scn, after = change.key, long_bytes(change.scn), change.after
+        parts = [DOC_HEADS[change.op], self._texts[key.dataset_id], counted(key.id.encode()), scn]
         if after is None:
-            parts.append(_NULL)
+            parts.append(NULL)
         else:
-            content, meta, embedding, model = after.content, after.meta, after.embedding, after.embedding_model
-            parts.append(_BRANCH_1)
-            if content is None:
-                parts.append(_NULL)
-            else:
-                data = content.encode()
-                n = len(data)
-                parts += (_BRANCH_1, _LONGS[n] if n < _SMALL else _long(n), data)
-            if meta is None:
-                parts.append(_NULL)
-            else:
-                data = meta.encode()
-                n = len(data)
-                parts += (_BRANCH_1, _LONGS[n] if n < _SMALL else _long(n), data)
+            embedding, model = after.embedding, after.embedding_model
+            parts += (BRANCH_1, _optional(after.content), _optional(after.meta))
             if embedding is None:
-                parts.append(b"\x00\x00")  # no embedding, no dims
+                parts += (NULL, NULL)  # no embedding, no dims
             else:
                 n = len(embedding)
-                parts += (_BRANCH_1, _LONGS[n] if n < _SMALL else _long(n), embedding)
-                if n & 3:
-                    parts.append(_NULL)
-                else:
-                    parts += (_BRANCH_1, _long(n >> 2))
-            parts.append(_NULL if model is None else _BRANCH_1 + self._kept(model))
-            n = after.scn
-            created, updated = after.created_at, after.updated_at
+                parts += (BRANCH_1, long_bytes(n), embedding, NULL if n & 3 else BRANCH_1 + long_bytes(n >> 2))
             parts += (
-                _LONGS[n] if 0 <= n < _SMALL else _long(n),
-                _TRUE if after.archived else _FALSE,
-                _NULL if created is None else _BRANCH_1 + _counted(created.encode()),
-                _NULL if updated is None else _BRANCH_1 + _counted(updated.encode()),
+                NULL if model is None else BRANCH_1 + self._texts[model],
+                scn if after.scn == change.scn else long_bytes(after.scn),
+                TRUE if after.archived else FALSE,
+                _optional(after.created_at),
+                _optional(after.updated_at),
             )
         order, source = change.order, change.source
         if order[:3] != self._order:
             self._keep_order(order)
-        n = order[3]
-        parts += (self._order_bytes, _LONGS[n] if n < _SMALL else _long(n))
+        parts += (self._order_bytes, long_bytes(order[3]))
         if transaction[0] != self._transaction:
-            self._transaction_bytes = _counted(transaction[0].encode())
+            self._transaction_bytes = counted(transaction[0].encode())
             self._transaction = transaction[0]
-        n = transaction[1]
-        parts += (self._transaction_bytes, _LONGS[n] if n < _SMALL else _long(n), _TRUE if transaction[2] else _FALSE)
+        parts += (self._transaction_bytes, long_bytes(transaction[1]), TRUE if transaction[2] else FALSE)
         if source[:10] != self._source:
             self._keep_source(source)
-        n = source[10]
-        parts += (self._source_bytes, _LONGS[n] if 0 <= n < _SMALL else _long(n))
         if ts_us != self._ts_us:
-            self._ts_bytes, self._ts_us = _long(ts_us), ts_us
-        parts += (self._ts_bytes, _NULL if unpublished is None else _BRANCH_1 + _counted(unpublished.encode()))
+            self._ts_bytes, self._ts_us = long_bytes(ts_us), ts_us
+        parts += (self._source_bytes, long_bytes(source[10]), self._ts_bytes, _optional(change.unpublished))
         return b"".join(parts)
 
-    def _kept(self, text: str) -> bytes:
-        found = self._texts.get(text)
-        if found is None:
-            if len(self._texts) >= _MAX_KEPT:
-                self._texts.clear()
-            found = self._texts[text] = _counted(text.encode())
-        return found
-
     def _keep_order(self, order: CommitOrder) -> None:
-        self._order_bytes = b"".join(map(_long, order[:3]))
+        self._order_bytes = order_bytes(order)
         self._order = order[:3]
 
     def _keep_source(self, source: SourceInfo) -> None:
-        gtid, file = source.gtid, source.file
-        self._source_bytes = b"".join(
-            (
-                _counted(__version__.encode()),
-                _counted(source.connector.encode()),
-                _counted(source.name.encode()),
-                _long(source.ts_us),
-                _TRUE if source.snapshot else _FALSE,
-                _counted(source.db.encode()),
-                _counted(source.table.encode()),
-                _long(source.server_id),
-                _NULL if gtid is None else _BRANCH_1 + _counted(gtid.encode()),
-                _NULL if file is None else _BRANCH_1 + _counted(file.encode()),
-                _long(source.pos),
-            )
-        )
+        self._source_bytes = source_bytes(source)
         self._source = source[:10]

@@ -29,6 +29,7 @@ from connector.model import (
     Tombstone,
     TombstoneReason,
 )
+from connector.wire.avro import too_large
 from connector.wire.schemas import (
     FRAME_BYTES,
     MAGIC,
@@ -50,6 +51,7 @@ _DOC_KEY, _DATASET_KEY, _FLOOR_KEY = branches(load("key"))
 # A union is written as the zigzag index of its branch: one byte for indexes below 64.
 _BRANCH = (b"\x00", b"\x02", b"\x04")
 DOC_HEAD, DATASET_HEAD, FLOOR_HEAD = (_VALUE_FRAME + b for b in _BRANCH)
+DOC_KEY_HEAD = _BRANCH[0]
 OPS_IN_ORDER = (Op.CREATE, Op.UPDATE, Op.DELETE, Op.READ)  # as the enumeration in the schema has them
 _OPS = {op.value: op for op in Op}
 UNREADABLE = (EOFError, IndexError, ValueError, struct.error, UnicodeDecodeError, OverflowError, TypeError)
@@ -191,13 +193,6 @@ def _write(out: BytesIO, schema: Any, fields: dict[str, Any]) -> bytes:
             raise
         raise too_large(widest) from error
     return out.getvalue()
-
-
-def too_large(number: int) -> UnsupportedChange:
-    return UnsupportedChange(
-        f"a change holds the number {number}, and the log has room for 64 bits with a sign",
-        hint="Change numbers (the column scn) must stay below 2^63; correct the row at the source.",
-    )
 
 
 def _widest(fields: object) -> int:

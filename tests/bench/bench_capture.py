@@ -21,12 +21,14 @@ import fastavro
 from confluent_kafka import Producer
 
 from connector.broker.connect import open_broker
-from connector.model import Lane
+from connector.model import Lane, PackedRows
 from connector.publish import Publisher, create_topics
 from connector.settings import Settings
+from connector.source.binlog.connection import dump_from_position
 from connector.source.binlog_source import BinlogSource
 from connector.topics import table_topics
-from connector.wire import DocEncoder, TransactionInfo, encode_key
+from connector.upstream.mysql import open_connection
+from connector.wire import DocEncoder
 from tests.bench.load import insert, prepare, yardstick
 from tests.servers.local import LocalProvider
 from tests.servers.model import KafkaServer, SqlDatabase
@@ -54,8 +56,24 @@ class Bench:
         self.database, self.kafka, self.rows = database, kafka, rows
         source = BinlogSource(settings(database, kafka, "bench"))
         self.start = source.start(1)
+        insert(database, rows)
+        self.end = source.head()
+        assert self.end.file == self.start.file
         source.close()
         self.runs = 0
+
+    def drain(self) -> int:
+        """The same bytes off the same connection, and nothing done with them."""
+        config, end = settings(self.database, self.kafka, "bench").source, self.end.position
+        file, position = self.start.file, self.start.position
+        stream = dump_from_position(
+            open_connection(config), server_id=4712, file=file, position=position, heartbeat_s=5
+        )
+        while (event := stream.read_event(1.0)) is not None:
+            if event[13:17] == end.to_bytes(4, "little"):  # where the event ends in its file
+                break
+        stream.close()
+        return self.rows
 
     def decode_and_encode(self) -> int:
         source = BinlogSource(settings(self.database, self.kafka, "bench"))
@@ -65,9 +83,11 @@ class Bench:
             if transaction is None:
                 continue
             for change in transaction.changes:
-                n += 1
-                encode_key(change.key)
-                encode(change, TransactionInfo(transaction.id, n, False), 1)  # type: ignore[arg-type]
+                assert isinstance(change, PackedRows)
+                envelope = encode.envelope(change, transaction.id, 1)
+                for ordinal, row in enumerate(change.rows, change.order.ordinal):
+                    n += 1
+                    envelope.value(row, ordinal, n, False)
         stream.close()
         source.close()
         return n
@@ -188,11 +208,11 @@ def main() -> None:
     with provider.sql(kind) as server, provider.kafka() as kafka:  # type: ignore[arg-type]
         database = prepare(server, "bench")
         bench = Bench(database, kafka, rows)
-        insert(database, rows)
         print(f"{kind}, {rows:,} rows of about 2.1 KB (384-d), 500 rows a transaction, {RUNS} runs each; warming up")
         for _ in range(2):
             bench.produce_alone()
         ways: dict[str, Callable[[], int]] = {
+            "raw drain of the binlog": bench.drain,
             "decode and encode only": bench.decode_and_encode,
             "capture to acknowledged Kafka": bench.publish,
             "produce() alone": bench.produce_alone,

@@ -12,6 +12,7 @@ from pymysqlreplication.row_event import DeleteRowsEvent, UpdateRowsEvent, Write
 from connector.model import DocChange, Op
 from connector.source.binlog_source import BinlogSource
 from tests.servers.model import SqlDatabase
+from tests.system.packed import unpacked
 from tests.system.schema import create_tables
 from tests.system.settings import settings, source_section
 from tests.system.workload import Session, Tally, create_datasets
@@ -69,7 +70,7 @@ def ours(source: BinlogSource, start: Any) -> list[Row]:
     try:
         while not stream.reached(head):
             transaction = stream.next(0.2)
-            for change in transaction.changes if transaction is not None else ():
+            for change in unpacked(transaction.changes) if transaction is not None else ():
                 if not isinstance(change, DocChange):
                     continue
                 if change.op is Op.DELETE:

@@ -25,6 +25,7 @@ from connector.model import (
 from connector.source import Stream
 from connector.source.binlog_source import BinlogSource
 from tests.servers.model import SqlDatabase
+from tests.system.packed import unpacked
 from tests.system.schema import PrimaryKey, create_tables
 from tests.system.settings import settings, source_section
 
@@ -47,7 +48,7 @@ class Reading:
             assert time.monotonic() < deadline, f"the stream stays at {stream.position()}, the head is {head}"
             transaction = stream.next(0.2)
             if transaction is not None:
-                found.append((transaction, list(transaction.changes)))
+                found.append((transaction, list(unpacked(transaction.changes))))
         return found
 
     def changes(self) -> list[Change]:

@@ -23,6 +23,7 @@ from connector.model import (
 from connector.source import Stream
 from connector.source.binlog_source import BinlogSource
 from tests.servers.model import SqlDatabase
+from tests.system.packed import unpacked
 from tests.system.plain_replica import State
 from tests.system.settings import settings, source_section
 
@@ -45,8 +46,8 @@ class Snapshot:
         transaction = self.stream.next(timeout_s)
         if transaction is None:
             return None
-        transaction.changes = list(transaction.changes)
-        for change in transaction.changes:
+        transaction.changes = changes = list(unpacked(transaction.changes))
+        for change in changes:
             if not (isinstance(change, Floor) and change.reason is FloorReason.SNAPSHOT):
                 assert change.order >= self._last, f"{change.order} after {self._last}"
                 self._last = change.order

@@ -1,37 +1,46 @@
 """Rows events: which part of their bytes is which row, and the plan that decodes a table's rows.
 
-A plan is prepared once per table map. For each pattern of NULLs that occurs it compiles a function with every offset
-worked out beforehand, which cuts the wanted columns out and steps over the others: that is where the speed comes
-from. Generated code consists of numbers and names made here; nothing a server sent ever becomes code.
+A plan is prepared once per table map. For each pattern of NULLs that occurs it compiles a function (`row_code`), in one
+of several forms: the columns' values, or what another module makes of their bytes.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from connector.errors import CorruptedLog, UnsupportedChange
 from connector.source.binlog.events import RowsKind, RowsLayout
 from connector.source.binlog.integers import fixed, packed, span
-from connector.source.binlog.storage import INTEGERS, Convert, Storage, Value, converter, storage
-from connector.source.binlog.table_map import ColumnType, TableMap
+from connector.source.binlog.row_code import Form, Reader, Values, compile_reader
+from connector.source.binlog.storage import Convert, Value, converter, storage
+from connector.source.binlog.table_map import TableMap
 
 Row = tuple[Value, ...]
-Reader = Callable[[bytes, int], tuple[Row, int]]
 
-# Null patterns kept compiled per table. Rows of a table have a handful; past the bound all are forgotten.
+# Null patterns kept compiled per table and form. Rows have a handful; past the bound all are forgotten.
 _MAX_READERS = 512
 
 _NO_FOREIGN_KEY_CHECKS, _CASCADES_LOGGED = 0x02, 0x10
 DUMMY_TABLE_ID = 0xFFFFFF  # of an event without rows that only ends a statement
-_INTEGER_CODES = {1: "bB", 2: "hH", 4: "iI", 8: "qQ"}
+
+
+class PackedForms(NamedTuple):
+    """row: everything that is wanted of a row, packed. key: as much of it as tells rows apart, for rows before an
+    update. What that is, is for those to know who made the forms and who reads rows in them."""
+
+    row: Form
+    key: Form
 
 
 class RowPlan:
-    """How to read rows of one table map: tuples of the wanted columns' values, in the order asked for."""
+    """How to read rows of one table map, in one form or another. `values`: tuples of the wanted columns' values, in the
+    order asked for. `converters`: of the wanted columns, by their place in the table. `packing`: other forms, set by
+    whoever made the plan.
+    """
 
-    __slots__ = ("_converters", "_images", "_storage", "columns", "table", "wanted")
+    __slots__ = ("_images", "_storage", "columns", "converters", "packing", "table", "values", "wanted")
 
     def __init__(self, table: TableMap, columns: Sequence[str]) -> None:
         """Raises UnsupportedChange if a wanted column is not in the table, or could not be decoded exactly."""
@@ -52,12 +61,18 @@ class RowPlan:
         self.columns = tuple(columns)
         self.wanted = tuple(by_name[name.lower()] for name in columns)
         self._storage = [storage(column, table.name) for column in table.columns]
-        self._converters = {at: converter(table.columns[at], table) for at in self.wanted}
-        self._images: dict[bytes, _Readers] = {}
+        self.converters: dict[int, Convert | None] = {at: converter(table.columns[at], table) for at in self.wanted}
+        self.values = Values(self.wanted, self.converters)
+        self.packing: PackedForms | None = None
+        self._images: dict[tuple[bytes, Form], _Readers] = {}
 
-    def readers(self, present: bytes) -> _Readers:
-        """Readers of row images that hold the columns of this bitmap."""
-        found = self._images.get(present)
+    def place(self, name: str) -> int | None:
+        """Of a wanted column in the table; None: it is not wanted."""
+        return self.wanted[self.columns.index(name)] if name in self.columns else None
+
+    def readers(self, present: bytes, form: Form) -> _Readers:
+        """Readers of row images that hold the columns of this bitmap: all that are wanted, whatever the form needs."""
+        found = self._images.get((present, form))
         if found is None:
             bits = int.from_bytes(present, "little")
             columns = [at for at in range(len(self.table.columns)) if bits >> at & 1]
@@ -68,14 +83,17 @@ class RowPlan:
                     hint="A session wrote with binlog_row_image other than FULL: set it globally, and let no "
                     "session change it; then take a new snapshot of the table.",
                 )
-            found = self._images[present] = _Readers(self, columns)
+            found = self._images[present, form] = _Readers(self, columns, form)
         return found
+
+    def compile(self, columns: Sequence[int], nulls: bytes, form: Form) -> Reader:
+        return compile_reader(self.table, self._storage, columns, nulls, form)
 
     def explain(self, data: bytes, pos: int, columns: Sequence[int], nulls: bytes, error: Exception) -> CorruptedLog:
         """The error to raise for a row that a reader could not take: names the first column that is at fault."""
         for at in self.wanted:
             try:
-                _compile(self.table, self._storage, self._converters, columns, nulls, (at,))(data, pos)
+                self.compile(columns, nulls, Values((at,), self.converters))(data, pos)
             except UnicodeDecodeError as failure:
                 label = f"column {self.table.columns[at].name} of {self.table.name}"
                 return CorruptedLog(f"{label} holds bytes that are no text in its character set: {failure.reason}")
@@ -87,11 +105,12 @@ class RowPlan:
 class _Readers(dict[bytes, Reader]):
     """Compiled readers by null bitmap, for row images of the same columns; made when first asked for."""
 
-    __slots__ = ("columns", "null_size", "plan")
+    __slots__ = ("columns", "form", "null_size", "plan")
 
-    def __init__(self, plan: RowPlan, columns: Sequence[int]) -> None:
+    def __init__(self, plan: RowPlan, columns: Sequence[int], form: Form) -> None:
         self.plan = plan
         self.columns = columns
+        self.form = form
         self.null_size = (len(columns) + 7) // 8
 
     def __missing__(self, nulls: bytes) -> Reader:
@@ -99,12 +118,10 @@ class _Readers(dict[bytes, Reader]):
             raise CorruptedLog(f"a rows event of {self.plan.table.name} ends inside a null bitmap")
         if len(self) >= _MAX_READERS:
             self.clear()
-        plan = self.plan
-        reader = _compile(plan.table, plan._storage, plan._converters, self.columns, nulls, plan.wanted)
-        self[nulls] = reader
+        reader = self[nulls] = self.plan.compile(self.columns, nulls, self.form)
         return reader
 
-    def read(self, data: bytes, pos: int) -> tuple[Row, int]:
+    def read(self, data: bytes, pos: int) -> tuple[Any, int]:
         """The row at `pos`, and the position after it. Raises CorruptedLog naming the column at fault."""
         nulls = data[pos : pos + self.null_size]
         try:
@@ -113,102 +130,6 @@ class _Readers(dict[bytes, Reader]):
             if len(nulls) != self.null_size:
                 raise
             raise self.plan.explain(data, pos + self.null_size, self.columns, nulls, error) from error
-
-
-def _compile(
-    table: TableMap,
-    layouts: Sequence[Storage],
-    converters: dict[int, Convert | None],
-    columns: Sequence[int],
-    nulls: bytes,
-    wanted: Sequence[int],
-) -> Reader:
-    """Code for row images that hold `columns`, of which those flagged in `nulls` are NULL.
-
-    Runs of columns of fixed size become one struct; a column of variable size costs its length, and a copy if wanted.
-    """
-    null_bits = int.from_bytes(nulls, "little")
-    names: dict[str, object] = {}
-    lines: list[str] = []
-    value_of: dict[int, str] = {}
-    offset = 0  # of the next column, from p
-    run_format, run_values, run_offset = "", list[str](), 0
-
-    def end_run() -> None:
-        nonlocal run_format
-        if run_values:
-            name = f"unpack{len(names)}"
-            names[name] = struct.Struct("<" + run_format).unpack_from
-            lines.append(f"{', '.join(run_values)}, = {name}(d, p + {run_offset})")
-            run_values.clear()
-        run_format = ""
-
-    for rank, at in enumerate(columns):
-        column, layout = table.columns[at], layouts[at]
-        if null_bits >> rank & 1:
-            if not column.nullable:
-                raise CorruptedLog(f"NULL in column {column.name} of {table.name}, which is NOT NULL")
-            value_of[at] = "None"
-            continue
-        convert = converters[at] if at in wanted else None
-        if not layout.length_size:
-            if not run_format:
-                run_offset = offset
-            offset += layout.size
-            code, direct = _fixed_code(table, at, layout.size)
-            if at not in wanted:
-                run_format += f"{layout.size}x"
-                continue
-            run_format += code
-            run_values.append(f"v{at}")
-            value_of[at] = f"v{at}"
-            if convert is not None and not direct:
-                names[f"c{at}"] = convert
-                value_of[at] = f"c{at}(v{at})"
-            continue
-        end_run()
-        start, length = offset + layout.length_size, _length_code(offset, layout.length_size, names)
-        if at in wanted:
-            lines.append(f"a = p + {start}; p = a + {length}; v{at} = d[a:p]")
-            value_of[at] = f"v{at}"
-            if convert is bytes.decode:
-                value_of[at] = f"v{at}.decode()"
-            elif convert is not None:
-                names[f"c{at}"] = convert
-                value_of[at] = f"c{at}(v{at})"
-        else:
-            lines.append(f"p += {start} + {length}")
-        offset = 0
-    end_run()
-    result = "".join(f"{value_of[at]}, " for at in wanted)
-    body = "".join(f"    {line}\n" for line in lines)
-    source = f"def read(d, p):\n{body}    return ({result}), p + {offset}\n"
-    exec(source, names)  # noqa: S102 -- made of numbers and of names from this function only
-    reader: Reader = names["read"]  # type: ignore[assignment]
-    return reader
-
-
-def _fixed_code(table: TableMap, at: int, size: int) -> tuple[str, bool]:
-    """Struct code of a column of fixed size, and whether the struct gives the value itself."""
-    column = table.columns[at]
-    if column.type in INTEGERS and size in _INTEGER_CODES:
-        return _INTEGER_CODES[size][bool(column.unsigned)], True
-    if column.type is ColumnType.FLOAT:
-        return "f", True
-    if column.type is ColumnType.DOUBLE:
-        return "d", True
-    return f"{size}s", False
-
-
-def _length_code(offset: int, size: int, names: dict[str, object]) -> str:
-    if size == 1:
-        return f"d[p + {offset}]"
-    if size == 2:
-        return f"(d[p + {offset}] | d[p + {offset + 1}] << 8)"
-    if size == 4:
-        names["u4"] = struct.Struct("<I").unpack_from
-        return f"u4(d, p + {offset})[0]"
-    return f"(d[p + {offset}] | d[p + {offset + 1}] << 8 | d[p + {offset + 2}] << 16)"
 
 
 class RowsHead(NamedTuple):
@@ -275,10 +196,18 @@ class Rows(NamedTuple):
 
     def rows(self) -> list[Row]:
         """Of WRITE the new rows, of DELETE the old ones. Raises CorruptedLog, UnsupportedChange."""
+        return self.made(self.plan.values)
+
+    def pairs(self) -> list[tuple[Row, Row]]:
+        """Of UPDATE: (row before, row after). Raises CorruptedLog, UnsupportedChange."""
+        return self.made_pairs(self.plan.values, self.plan.values)
+
+    def made(self, form: Form) -> list[Any]:
+        """`rows` in another form."""
         assert self.kind is not RowsKind.UPDATE
-        readers = self.plan.readers(self.before)
+        readers = self.plan.readers(self.before, form)
         data, pos, end, null_size = self.data, self.start, self.end, readers.null_size
-        found: list[Row] = []
+        found: list[Any] = []
         try:
             while pos < end:
                 at = pos + null_size
@@ -290,12 +219,12 @@ class Rows(NamedTuple):
         self._check_end(pos)
         return found
 
-    def pairs(self) -> list[tuple[Row, Row]]:
-        """Of UPDATE: (row before, row after). Raises CorruptedLog, UnsupportedChange."""
+    def made_pairs(self, old_form: Form, new_form: Form) -> list[tuple[Any, Any]]:
+        """`pairs`, each half in a form of its own."""
         assert self.kind is RowsKind.UPDATE
-        old, new = self.plan.readers(self.before), self.plan.readers(self.after)
+        old, new = self.plan.readers(self.before, old_form), self.plan.readers(self.after, new_form)
         data, pos, end = self.data, self.start, self.end
-        found: list[tuple[Row, Row]] = []
+        found: list[tuple[Any, Any]] = []
         while pos < end:
             before, pos = old.read(data, pos)
             after, pos = new.read(data, pos)

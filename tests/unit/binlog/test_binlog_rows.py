@@ -154,7 +154,7 @@ def test_version_1_events_have_no_extra_data() -> None:
 def test_many_null_patterns_do_not_grow_without_bound() -> None:
     table = Table([NUMBER] * 12)
     plan = RowPlan(parse_table_map(table.body()), table.names())
-    readers = plan.readers(b"\xff\xff")
+    readers = plan.readers(b"\xff\xff", plan.values)
     for pattern in range(1 << 12):
         values = [None if pattern >> at & 1 else at.to_bytes(4, "little") for at in range(12)]
         row, _ = readers.read(image([True] * 12, values), 0)

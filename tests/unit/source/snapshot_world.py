@@ -33,6 +33,7 @@ from connector.model import (
 from connector.publish.resume import Tail
 from connector.source import snapshot
 from connector.source.snapshot import Chunk, LogEnd, RowKey, SnapshotPlan, XaName
+from tests.system.packed import unpacked
 from tests.system.plain_replica import State, applied, compacted
 
 FILE = "binlog.000001"
@@ -295,7 +296,7 @@ class World:
             self.recorded.append((self.end, self.stream.position()))
             return
         greatest = ZERO_ORDER
-        for change in transaction.changes:
+        for change in unpacked(transaction.changes):
             ends = isinstance(change, Floor) and change.reason is FloorReason.SNAPSHOT
             if not ends:
                 if change.order < self.last:
