@@ -157,7 +157,9 @@ class BinlogStream:
             )
 
     def _take(self, item: Item) -> Transaction | None:
-        if isinstance(item, Rows | StatementItem):
+        if isinstance(item, Rows):
+            self._rows.add(item)
+        elif isinstance(item, StatementItem):
             self._rows.add(item)
         elif isinstance(item, TransactionBegin):
             self._begin = item

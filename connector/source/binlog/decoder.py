@@ -49,7 +49,7 @@ from connector.source.binlog.items import (
 )
 from connector.source.binlog.position import FilePosition
 from connector.source.binlog.query import Query, parse_query
-from connector.source.binlog.rows import DUMMY_TABLE_ID, RowPlan, Rows, parse_rows_head
+from connector.source.binlog.rows import DUMMY_TABLE_ID, RowPlan, Rows, RowsHead, parse_rows_head
 from connector.source.binlog.statements import Statement, StatementKind, classify
 from connector.source.binlog.table_map import TableMap, parse_names, parse_table_map
 
@@ -98,6 +98,7 @@ class Decoder:
         self._tables: dict[int, RowPlan | None] = {}
         self._plans: dict[bytes, RowPlan | None] = {}
         self._spent = False
+        self._last_head: tuple[RowsLayout | None, bytes, RowsHead | None] = None, b"", None
         self._handlers: dict[int, Callable[[EventHeader, bytes], Iterable[Item]]] = {
             T.TABLE_MAP: self._table_map,
             T.QUERY: self._query,
@@ -166,6 +167,10 @@ class Decoder:
                 end -= CHECKSUM_SIZE
         if end < HEADER_SIZE:
             raise CorruptedLog(f"{type_name(kind)} event of {header.size} bytes has no room for its checksum")
+        layout = ROWS_EVENTS.get(kind)
+        if layout is not None:  # nearly all there is: not a question more than needed
+            self._at.advance(header, contiguous=self._open)
+            return self._rows(event, end, layout)
         if kind != T.ROTATE and kind != T.HEARTBEAT and kind != T.HEARTBEAT_V2 and kind != T.STOP:
             # MariaDB leaves the annotations before table maps out of what it sends, unless asked for them.
             contiguous = self._open and not (kind == T.TABLE_MAP and self._format.mariadb)
@@ -213,6 +218,7 @@ class Decoder:
         self._format = parse_format(event)
         self._file_began = self._format.began
         self._tables.clear()
+        self._last_head = None, b"", None  # the size of a table id is the file's
         self._at.advance(header, contiguous=False)
         if not self.in_transaction:
             return _NOTHING
@@ -371,14 +377,14 @@ class Decoder:
         try:
             plan = self._tables[table_id]
         except KeyError:
-            if table_id == DUMMY_TABLE_ID and parse_rows_head(event, HEADER_SIZE, layout, size).rows >= end:
+            if table_id == DUMMY_TABLE_ID and self._rows_head(event, layout).rows >= end:
                 return _NOTHING
             raise CorruptedLog(
                 f"rows in {self._at.file}, before {self._at.end}, of table {table_id}, which no table map describes"
             ) from None
         if plan is None:
             return _NOTHING
-        head = parse_rows_head(event, HEADER_SIZE, layout, size)
+        head = self._rows_head(event, layout)
         if head.width != len(plan.table.columns) or head.rows > end:
             raise CorruptedLog(
                 f"rows of {plan.table.name} have {head.width} columns, their table map {len(plan.table.columns)}"
@@ -388,6 +394,14 @@ class Decoder:
             data = inflate_mariadb(event, start, end)
             start, end = 0, len(data)
         return (Rows(plan, layout.kind, head.flags, head.before, head.after, data, start, end),)
+
+    def _rows_head(self, event: bytes, layout: RowsLayout) -> RowsHead:
+        """The events of a statement begin with the same bytes but for the last one, whose flags say that it is."""
+        head_of, raw, head = self._last_head
+        if head_of is not layout or head is None or not event.startswith(raw, HEADER_SIZE):
+            head = parse_rows_head(event, HEADER_SIZE, layout, self._format.table_id_size)
+            self._last_head = layout, event[HEADER_SIZE : head.rows], head
+        return head
 
     def _partial_update(self, _header: EventHeader, body: bytes) -> tuple[Item, ...]:
         table_id = int.from_bytes(body[: self._format.table_id_size], "little")
