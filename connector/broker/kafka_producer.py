@@ -25,10 +25,14 @@ _CLOSED = "it was closed"
 _CLOSE_S = 5.0
 
 
-class _Target(NamedTuple):
-    """A topic that records are sent to. lanes: by partition. limit: bytes of key, value and headers together."""
+Delivered = Callable[[KafkaError | None, Any], None]
 
-    lanes: Sequence[Lane]
+
+class _Target(NamedTuple):
+    """A topic that records are sent to. delivered: called for each record of a partition. limit: bytes of key, value
+    and headers together."""
+
+    delivered: Sequence[Delivered]
     limit: int
     keyed: bool
 
@@ -59,9 +63,7 @@ class KafkaProducer:
         self._failure: str | None = None
         self._last_error = ""
         try:
-            self._producer: Any = Producer(
-                {**options, "on_delivery": self._delivered, "error_cb": self._on_error}, logger=log
-            )
+            self._producer: Any = Producer({**options, "error_cb": self._on_error}, logger=log)
         except KafkaException as error:
             raise meaning(kafka_error(error), "starting a Kafka producer") from error
 
@@ -71,23 +73,26 @@ class KafkaProducer:
         topic, partition = lane
         target = self._targets.get(topic) or self._target(topic)
         size = len(key or b"") + len(value or b"")
-        extra: dict[str, Any] = {}
         if headers:
             size += sum(len(name.encode()) + len(content) + 10 for name, content in headers)
-            extra["headers"] = list(headers)
         if size > target.limit:
             raise UnpublishableRow(
                 f"a record of {size} bytes under key {_shown(key)} is larger than {topic} takes ({target.limit} bytes)"
             )
         if key is None and target.keyed:
             raise UnpublishableRow(f"{topic} is compacted and takes no record without a key")
-        if not 0 <= partition < len(target.lanes):
-            raise ForeignLog(f"topic {topic} has {len(target.lanes)} partitions, and no partition {partition}")
+        if not 0 <= partition < len(target.delivered):
+            raise ForeignLog(f"topic {topic} has {len(target.delivered)} partitions, and no partition {partition}")
         if not self._in_flight:
             self._progress = time.monotonic()
         while True:
             try:
-                self._producer.produce(topic, value, key, partition, **extra)
+                if headers:
+                    self._producer.produce(
+                        topic, value, key, partition, target.delivered[partition], headers=list(headers)
+                    )
+                else:
+                    self._producer.produce(topic, value, key, partition, target.delivered[partition])
             except BufferError:
                 self.poll(0.02)
                 continue
@@ -143,21 +148,25 @@ class KafkaProducer:
                 hint=f"Raise max.message.bytes of the topic, or set batch.size in broker.options to {max_bytes}.",
             )
         target = _Target(
-            [Lane(topic, partition) for partition in range(info.partitions)],
+            [self._delivery(Lane(topic, partition)) for partition in range(info.partitions)],
             largest_record(max_bytes),
             "compact" in info.config.get("cleanup.policy", ""),
         )
         self._targets[topic] = target
         return target
 
-    def _delivered(self, error: KafkaError | None, message: Any) -> None:
-        self._in_flight -= 1
-        topic, partition = message.topic(), message.partition()
-        if error is not None:
-            self._failed(f"{topic}[{partition}]: {error.str()} ({error.name()})")
-            return
-        self._progress = time.monotonic()
-        self._acknowledged(self._targets[topic].lanes[partition], message.offset())
+    def _delivery(self, lane: Lane) -> Delivered:
+        """One for each lane: of a message only its offset has to be asked for then."""
+        acknowledged = self._acknowledged
+
+        def delivered(error: KafkaError | None, message: Any) -> None:
+            self._in_flight -= 1
+            if error is not None:
+                self._failed(f"{lane.topic}[{lane.partition}]: {error.str()} ({error.name()})")
+            else:
+                acknowledged(lane, message.offset())
+
+        return delivered
 
     def _on_error(self, error: KafkaError) -> None:
         log.debug("client error", extra={"error": error.str()})
@@ -165,11 +174,14 @@ class KafkaProducer:
 
     def _serve(self, timeout_s: float) -> None:
         """The client raises its fatal errors here, and goes on serving when called again."""
+        in_flight = self._in_flight
         try:
             self._producer.poll(timeout_s)
         except KafkaException as error:
             inner = kafka_error(error)
             self._failed(f"{inner.str()} ({inner.name()})")
+        if self._in_flight != in_flight:
+            self._progress = time.monotonic()
 
     def _failed(self, why: str) -> None:
         """The first reason counts: the others follow from it."""

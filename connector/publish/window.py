@@ -15,8 +15,28 @@ from connector.model import Lane, SourcePosition
 @dataclass(slots=True)
 class _InFlight:
     after: SourcePosition | None = None  # None until the transaction has been sent whole
-    outstanding: int = 0
+    outstanding: int = 0  # runs
     ends: dict[Lane, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Run:
+    """Records of one transaction that follow each other in a lane."""
+
+    transaction: _InFlight
+    left: int = 0
+
+
+class _Queue:
+    """What is on its way in one lane. sizes: of the records, in the order of sending."""
+
+    __slots__ = ("end", "last", "runs", "sizes")
+
+    def __init__(self, end: int) -> None:
+        self.end = end
+        self.sizes: deque[int] = deque()
+        self.runs: deque[_Run] = deque()
+        self.last: _Run | None = None
 
 
 class Window:
@@ -32,7 +52,7 @@ class Window:
         self.bytes = 0
         self.records = 0
         self._transactions: deque[_InFlight] = deque()
-        self._lanes: dict[Lane, deque[tuple[_InFlight, int]]] = {}
+        self._lanes: dict[Lane, _Queue] = {}
 
     @property
     def idle(self) -> bool:
@@ -44,11 +64,16 @@ class Window:
     def sent(self, lane: Lane, size: int) -> None:
         """A record of `size` bytes of the transaction begun last was handed to the producer."""
         transaction = self._transactions[-1]
-        transaction.outstanding += 1
         queue = self._lanes.get(lane)
         if queue is None:
-            queue = self._lanes[lane] = deque()
-        queue.append((transaction, size))
+            queue = self._lanes[lane] = _Queue(self.ends.get(lane, 0))
+        run = queue.last
+        if run is None or not run.left or run.transaction is not transaction:
+            run = queue.last = _Run(transaction)
+            queue.runs.append(run)
+            transaction.outstanding += 1
+        run.left += 1
+        queue.sizes.append(size)
         self.bytes += size
         self.records += 1
 
@@ -62,15 +87,21 @@ class Window:
         self._advance()
 
     def acknowledged(self, lane: Lane, offset: int) -> None:
-        transaction, size = self._lanes[lane].popleft()
-        if offset < max(self.ends.get(lane, 0), transaction.ends.get(lane, 0)):
+        queue = self._lanes[lane]
+        run = queue.runs[0]
+        if offset < queue.end or offset < run.transaction.ends.get(lane, 0):
             raise AssertionError(f"{lane} acknowledged offset {offset} after a greater one")
-        self.bytes -= size
+        queue.end = offset + 1
+        self.bytes -= queue.sizes.popleft()
         self.records -= 1
-        transaction.outstanding -= 1
-        transaction.ends[lane] = offset + 1
-        if transaction.outstanding == 0:
-            self._advance()
+        run.left -= 1
+        if not run.left:
+            transaction = run.transaction
+            transaction.ends[lane] = offset + 1
+            queue.runs.popleft()
+            transaction.outstanding -= 1
+            if not transaction.outstanding:
+                self._advance()
 
     def passed(self, position: SourcePosition) -> None:
         """The stream went on to `position` without anything to publish; counts when nothing is in flight."""

@@ -157,9 +157,7 @@ class BinlogStream:
             )
 
     def _take(self, item: Item) -> Transaction | None:
-        if isinstance(item, Rows):
-            self._rows.add(item)
-        elif isinstance(item, StatementItem):
+        if isinstance(item, Rows | StatementItem):
             self._rows.add(item)
         elif isinstance(item, TransactionBegin):
             self._begin = item
