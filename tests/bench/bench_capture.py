@@ -56,22 +56,19 @@ class Bench:
         self.database, self.kafka, self.rows = database, kafka, rows
         source = BinlogSource(settings(database, kafka, "bench"))
         self.start = source.start(1)
-        insert(database, rows)
-        self.end = source.head()
-        assert self.end.file == self.start.file
         source.close()
         self.runs = 0
 
     def drain(self) -> int:
-        """The same bytes off the same connection, and nothing done with them."""
-        config, end = settings(self.database, self.kafka, "bench").source, self.end.position
-        file, position = self.start.file, self.start.position
-        stream = dump_from_position(
-            open_connection(config), server_id=4712, file=file, position=position, heartbeat_s=5
-        )
-        while (event := stream.read_event(1.0)) is not None:
-            if event[13:17] == end.to_bytes(4, "little"):  # where the event ends in its file
-                break
+        """The same bytes off a connection of the same kind, and nothing done with them."""
+        config, begin = settings(self.database, self.kafka, "bench"), self.start
+        source = BinlogSource(config)
+        end = source.head().position.to_bytes(4, "little")
+        source.close()
+        connection = open_connection(config.source)
+        stream = dump_from_position(connection, server_id=4712, file=begin.file, position=begin.position, heartbeat_s=5)
+        while (event := stream.read_event(1.0)) is not None and event[13:17] != end:  # where it ends in its file
+            pass
         stream.close()
         return self.rows
 
@@ -208,6 +205,7 @@ def main() -> None:
     with provider.sql(kind) as server, provider.kafka() as kafka:  # type: ignore[arg-type]
         database = prepare(server, "bench")
         bench = Bench(database, kafka, rows)
+        insert(database, rows)
         print(f"{kind}, {rows:,} rows of about 2.1 KB (384-d), 500 rows a transaction, {RUNS} runs each; warming up")
         for _ in range(2):
             bench.produce_alone()
