@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 
 from connector.errors import CorruptedLog, UnsupportedChange
 from connector.model import DocChange, Op, PackedRows
+from connector.publish.routing import Router
 from connector.settings import Mapping as ColumnNames
 from connector.source.binlog.events import RowsKind
 from connector.source.binlog.rows import Rows
 from connector.source.binlog.table_map import ColumnType as C
 from connector.source.binlog.table_map import parse_table_map
 from connector.source.binlog_changes import Following, TransactionOrigin, changes
+from connector.topics import table_topics
+from connector.wire import DocEncoder, TransactionInfo, encode_value
 from tests.system.packed import records
 from tests.unit.binlog.cells import BINARY, LATIN1, UTF8MB4, cells, integers, moments, patiently, strings
 from tests.unit.binlog.writer import Cell, Column, Table, image
@@ -187,3 +190,26 @@ def test_a_truncated_event_never_reads_as_rows() -> None:
             continue
         with pytest.raises(CorruptedLog):
             list(changes([rows(RowsKind.WRITE, cells, written[:end])], ORIGIN, FOLLOWING))
+
+
+def test_records_of_packed_rows_are_those_of_their_changes() -> None:
+    """Lane, key and order too, by which a restart skips what stands, and the change, which dead letters carry."""
+    topics = table_topics("p", "app", "docs")
+    router, encoder = Router({("app", "docs"): topics}, 4), DocEncoder()
+    cells = [document(dataset_id=cell(C.VARCHAR, f"d{n}", nullable=False)) for n in range(3)]
+    written = b"".join(map(whole, cells))
+    (packed,) = changes([rows(RowsKind.WRITE, cells[0], written)], ORIGIN, FOLLOWING)
+    assert isinstance(packed, PackedRows)
+    ours = router.route_rows(packed, encoder.envelope(packed, "t", 5))
+    plain = changes([rows(RowsKind.WRITE, cells[0], written, pack=False)], ORIGIN, FOLLOWING)
+    for number, (row, change) in enumerate(zip(ours, plain, strict=True), 1):
+        assert isinstance(change, DocChange)
+        (other,) = router.route(change)
+        assert (row.lane, row.key, row.order, row.change) == (other.lane, other.key, other.order, other.change)
+        value = row.envelope.value(row.row, row.ordinal, number, True)
+        assert value == encode_value(change, TransactionInfo("t", number, True), 5)
+    assert len(ours) == 3
+    assert encoder.envelope(packed, "t", 5) is ours[0].envelope
+    assert encoder.envelope(packed._replace(op=Op.UPDATE), "t", 5) is not ours[0].envelope
+    with pytest.raises(UnsupportedChange, match=r"app\.other"):
+        router.route_rows(packed._replace(source=packed.source._replace(table="other")), ours[0].envelope)

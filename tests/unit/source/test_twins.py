@@ -8,10 +8,22 @@ from typing import Any
 import pytest
 
 from connector.errors import UnsupportedChange
-from connector.model import Change, CommitOrder, DocChange, DocKey, Document, Floor, FloorKey, FloorReason, Op
+from connector.model import (
+    Change,
+    CommitOrder,
+    DocChange,
+    DocKey,
+    Document,
+    Floor,
+    FloorKey,
+    FloorReason,
+    Op,
+    PackedRows,
+)
 from connector.model import SourceInfo as Info
 from connector.source.twins import TwinCheck
 from connector.upstream.discover import Column, TableShape
+from connector.wire import encode_key
 
 INFO = Info("mysql", "vecsync", 0, False, "app", "docs", 1, None, "b.000001", 100, 1)
 ORDER = CommitOrder(1, 1, 100, 1)
@@ -26,6 +38,10 @@ def shape(collation: str, owner: str = "utf8mb4_bin") -> TableShape:
 def doc(dataset: str, op: Op = Op.CREATE) -> Change:
     after = None if op is Op.DELETE else Document("text", None, None, None, 1, False)
     return DocChange(op, DocKey(dataset, "x"), 1, after, ORDER, INFO)
+
+
+def packed(*datasets: str) -> PackedRows:
+    return PackedRows(Op.CREATE, ORDER, INFO, [(d.encode(), encode_key(DocKey(d, "x")), b"") for d in datasets])
 
 
 class Source:
@@ -66,3 +82,14 @@ def test_two_spellings_stop_it_before_the_second_is_let_through() -> None:
     with pytest.raises(UnsupportedChange, match=r"'A' and 'a' equal"):
         next(passing)
     assert source.asked[-1] == ("A", 2), "the table of datasets is asked too where its keys compare alike"
+
+
+def test_rows_that_came_packed_are_looked_at_too() -> None:
+    source = Source("a", "b")
+    check = TwinCheck([shape("utf8mb4_general_ci")], "vec_dataset", source)
+    changes = [packed("a", "b", "a"), doc("b"), packed("b")]
+    assert list(check(changes)) == changes
+    assert source.asked == [("a", 1), ("b", 1)]
+    source.names = ("c", "C")
+    with pytest.raises(UnsupportedChange, match=r"'C' and 'c' equal"):
+        list(check([packed("a", "c")]))
