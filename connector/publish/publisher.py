@@ -269,14 +269,14 @@ class _Session:
                     total += 1
                     earlier = held.pop(row.lane, None)
                     if earlier is not None:
-                        self._send(*earlier, False, of)
+                        self._send(earlier[0], earlier[1], False, of)
                     held[row.lane] = (row, total)
             else:
                 total += 1
                 for outgoing in router.route(change):
                     earlier = held.pop(outgoing.lane, None)
                     if earlier is not None:
-                        self._send(*earlier, False, of)
+                        self._send(earlier[0], earlier[1], False, of)
                     held[outgoing.lane] = (outgoing, total)
             if total - looked_after >= _SENDS_PER_POLL:
                 looked_after = total

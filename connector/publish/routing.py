@@ -56,13 +56,10 @@ class OutgoingRow(NamedTuple):
     """One record to be sent, of a row that came packed: what Outgoing is of a change."""
 
     lane: Lane
+    key: bytes
     row: PackedRow
     ordinal: int
     envelope: Envelope
-
-    @property
-    def key(self) -> bytes:
-        return self.row[1]
 
     @property
     def order(self) -> CommitOrder:
@@ -135,7 +132,7 @@ class Router:
                 if len(lanes) >= _MOST_KEPT:
                     lanes.clear()
                 lane = lanes[row[0]] = self._of(topics, packed_key(row).dataset_id)[0]
-            found.append(OutgoingRow(lane, row, ordinal, envelope))
+            found.append(OutgoingRow(lane, row[1], row, ordinal, envelope))
         return found
 
     def _topics(self, change: DocChange | PackedRows | Floor) -> TableTopics:
