@@ -27,10 +27,11 @@ class FilePosition:
 
         contiguous: the event must begin where the last one ended. Raises CorruptedLog if it does not.
         """
-        if header.log_pos == 0 or header.flags & FLAG_ARTIFICIAL:
-            return self.end  # made up by the server: not in the file
         start = self.end
-        if header.log_pos != (start + header.size) & _LOW:
+        follows = header.log_pos == (start + header.size) & _LOW
+        if header.flags & FLAG_ARTIFICIAL or (header.log_pos == 0 and not follows):
+            return start  # made up by the server: not in the file; 0 is also where a file passes a multiple of 4 GiB
+        if not follows:
             start = self._jump(header, contiguous)
         self.end = start + header.size
         return start
