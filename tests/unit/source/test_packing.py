@@ -49,7 +49,7 @@ def embeddings(draw: st.DrawFn) -> Cell:
     if draw(st.booleans()):
         return draw(strings().filter(lambda cell: cell[0].collation == BINARY))
     raw = draw(st.binary(max_size=40))
-    return Column(C.VECTOR, b"\x04"), raw, len(raw).to_bytes(4, "little") + raw
+    return Column(C.VECTOR, b"\x04", collation=BINARY), raw, len(raw).to_bytes(4, "little") + raw
 
 
 @st.composite
