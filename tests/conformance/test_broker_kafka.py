@@ -222,6 +222,20 @@ def test_a_leader_epoch_comes_with_records_and_may_be_given_back(log: KafkaLog) 
         consumer.close()
 
 
+def wait_for_controller(log: KafkaLog, topic: str) -> None:
+    """The node that was killed may have been it; until there is another one a topic's settings cannot be asked for."""
+    admin, deadline = log.broker.admin(), time.monotonic() + 120
+    try:
+        while True:
+            try:
+                admin.describe([topic])
+                return
+            except Unreachable:
+                assert time.monotonic() < deadline
+    finally:
+        admin.close()
+
+
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_log_that_lost_records_to_an_unclean_election_is_told(start_kafka: StartKafka, topic_prefix: str) -> None:
@@ -239,6 +253,7 @@ def test_a_log_that_lost_records_to_an_unclean_election_is_told(start_kafka: Sta
     (follower,) = set(partition.replicas) - {leader}
     send_all(log, [(lane, b"k", b"both")] * 3)
     server.nodes[follower - 1].kill()
+    wait_for_controller(log, topic)
     send_all(log, [(lane, b"k", b"first only")] * 5)
     running = log.broker.consumer("g")
     running.assign({lane: 0})
@@ -252,6 +267,7 @@ def test_a_log_that_lost_records_to_an_unclean_election_is_told(start_kafka: Sta
     while client.list_topics(topic, timeout=30).topics[topic].partitions[0].leader != follower:
         assert time.monotonic() < deadline
         time.sleep(0.5)
+    wait_for_controller(log, topic)
     send_all(log, [(lane, b"k", b"second only")] * 9)
     with pytest.raises(ForeignLog, match=topic):
         read(running, 1, 60)
