@@ -238,7 +238,9 @@ class SourcePosition:
     `file`/`position` name the end of the last transaction; both are empty for trigger logs, which use
     `dataset_log_seq` and `cursors`. `file_began`: when that file was begun, in seconds since the epoch, as it says
     itself; a file of that name with another time is of another log. 0: not known. `mark`: an event at or before the
-    position that no other log has at this place; None: there was none yet.
+    position that no other log has at this place; None: there was none yet. `bridge`: GTIDs of another server's log,
+    dealt with there, that come again in this one from here on and are to be passed over (a GTID set, or MariaDB's last
+    of each domain); empty: none.
     `open_file`/`open_position`: where the earliest transaction begins that is prepared (XA) and not ended; reading
     must go on from there, though everything up to `position` has been dealt with. Empty: there is none.
     """
@@ -256,6 +258,7 @@ class SourcePosition:
     snapshot: SnapshotProgress | None = None
     snapshot_done: bool = False
     mark: LogMark | None = None
+    bridge: str = ""
 
 
 class Lane(NamedTuple):

@@ -9,4 +9,5 @@ pytest_plugins = [
     "tests.servers.fix_kafka",
     "tests.servers.fix_secure",
     "tests.servers.fix_registry",
+    "tests.servers.fix_replicas",
 ]

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Event
 from typing import NamedTuple
 
 from connector.broker import Broker, Producer
-from connector.errors import DeliveryFailed, ForeignLog, UnpublishableRow, VecsyncError
+from connector.errors import DeliveryFailed, UnpublishableRow, VecsyncError
 from connector.model import DocChange, Lane, PackedRows, PublishedPosition, SourcePosition, Transaction
 from connector.publish.dead_letters import dead_letter_headers, marker
+from connector.publish.failover import Crossing, cross, crosses
 from connector.publish.log_state import highest_epoch, read_tails, recorded_position
 from connector.publish.resume import Tail
 from connector.publish.routing import Outgoing, OutgoingRow, Router, value_of
@@ -107,10 +108,12 @@ class Publisher:
             at = state.position.source
             return Progress(self._transactions, self._records, self._bytes, self._skipped, 0, self._lag_s, at)
         session = _Session(self, state, self._broker.producer)
-        stream = None
+        stream: Stream | None = None
         try:
             session.claim()
             stream = self._source.stream(state.position.source)
+            if state.crossing is not None:
+                stream = state.crossing.watch(stream)
             session.pump(stream, head)
             session.finish()
         except DeliveryFailed:
@@ -129,9 +132,10 @@ class Publisher:
 @dataclass(frozen=True, slots=True)
 class _LogState:
     position: PublishedPosition
-    tails: dict[Lane, Tail]
+    tails: Mapping[Lane, Tail]
     router: Router
     dead_letters: Lane
+    crossing: Crossing | None = None  # what stands was read from another server
 
 
 def open_log(broker: Broker, settings: Settings, stop: Event) -> tuple[PublishedPosition | None, list[Lane]]:
@@ -149,7 +153,6 @@ def open_log(broker: Broker, settings: Settings, stop: Event) -> tuple[Published
 
 def _open(source: Source, broker: Broker, settings: Settings, stop: Event) -> _LogState:
     """Waits where it must, then reads the position and what stands beyond it."""
-    prefix = settings.topics.prefix
     tables = followed_topics(settings)
     tombstones = frozenset(topics.tombstones for topics in tables.values())
     router = Router(tables, settings.topics.partitions)
@@ -165,17 +168,14 @@ def _open(source: Source, broker: Broker, settings: Settings, stop: Event) -> _L
             admin.close()
         recorded = PublishedPosition(source.start(epoch), ends, closed=False, ts_us=0)
         return _LogState(recorded, {lane: Tail() for lane in lanes}, router, dead_letters)
-    identity = source.identity()
-    if identity != recorded.source.identity:
-        raise ForeignLog(
-            f"the source is not the one that {positions_topic(prefix)} was written for: "
-            f"recorded {recorded.source.identity}, found {identity}",
-            hint="Point source.url at the recorded server, or use another topics.prefix.",
-        )
-    tails = read_tails(broker, {lane: recorded.ends.get(lane, 0) for lane in lanes}, tombstones)
+    ends = {lane: recorded.ends.get(lane, 0) for lane in lanes}
+    tails: Mapping[Lane, Tail] = read_tails(broker, ends, tombstones)
+    crossing = None
+    if crosses(source.identity(), recorded.source, tails):
+        recorded, tails, crossing = cross(source, broker, recorded, ends, tombstones)
     standing = sum(map(len, tails.values()))
     log.info("resuming", extra={"position": describe(recorded.source), "standing": standing})
-    return _LogState(recorded, tails, router, dead_letters)
+    return _LogState(recorded, tails, router, dead_letters, crossing)
 
 
 def describe(position: SourcePosition) -> str:

@@ -14,14 +14,17 @@ from connector.model import ZERO_ORDER, CommitOrder
 class Tail:
     """The records of one lane at or after the end offset that the recorded position names."""
 
-    __slots__ = ("_offsets", "greatest")
+    __slots__ = ("_offsets", "earliest_epoch", "greatest")
 
     def __init__(self) -> None:
         self.greatest: CommitOrder = ZERO_ORDER
+        self.earliest_epoch: int | None = None
         self._offsets: dict[tuple[CommitOrder, bytes], int] = {}
 
     def add(self, order: CommitOrder, key: bytes, offset: int) -> None:
         self.greatest = max(self.greatest, order)
+        if self.earliest_epoch is None or order.epoch < self.earliest_epoch:
+            self.earliest_epoch = order.epoch
         self._offsets[order, key] = offset
 
     def __len__(self) -> int:

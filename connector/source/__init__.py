@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from connector.model import SourceIdentity, SourcePosition, Transaction
@@ -24,6 +25,12 @@ class Source(Protocol):
     def start(self, epoch: int) -> SourcePosition:
         """Where a source without a recorded position begins: the present end of its log, with a snapshot to be taken
         (`snapshot_done` False) unless configured otherwise. Nothing is read yet."""
+        ...
+
+    def adopt(self, recorded: SourcePosition, standing: Collection[str]) -> SourcePosition:
+        """Where reading goes on after a position of another server's log: in a new epoch, with the same transactions
+        dealt with. standing: GTIDs that were published beyond that position. Raises ForeignLog unless this server has
+        executed all that was published, and PositionLost when it no longer has what comes next."""
         ...
 
     def stream(self, after: SourcePosition) -> Stream:

@@ -20,6 +20,7 @@ from connector.source.binlog.connection import dump_from_position
 from connector.source.binlog.decoder import Decoder
 from connector.source.binlog.server_errors import from_server
 from connector.source.binlog_changes import Following
+from connector.source.binlog_failover import OtherServer, executed_at
 from connector.source.binlog_proof import find_mark, refuse_another_log
 from connector.source.binlog_stream import BinlogStream
 from connector.source.snapshot import SnapshotPlan, SnapshottingStream
@@ -62,12 +63,26 @@ class BinlogSource:
         return SourcePosition(
             at.identity,
             epoch=epoch,
-            gtid_set=at.gtid_set,
+            gtid_set=self._executed_at(at),
             file=at.file,
             position=at.position,
-            mark=find_mark(open_connection(self._source), at.file, at.position, self._source.heartbeat_s),
+            mark=find_mark(self._connect(), at.file, at.position, self._source.heartbeat_s),
             snapshot_done=self._source.snapshot == "no_data",
         )
+
+    def adopt(self, recorded: SourcePosition, standing: Collection[str]) -> SourcePosition:
+        server = OtherServer(self._open(), self._connect, self.identity(), self._source.heartbeat_s)
+        try:
+            return server.adopt(recorded, standing)
+        except pymysql.MySQLError as error:
+            raise from_server(int(error.args[0]), str(error.args[-1])) from error
+
+    def _executed_at(self, at: SourcePosition) -> str | None:
+        """MySQL shows what is executed and where the log ends one after the other."""
+        if at.identity.connector == "mariadb" or at.gtid_set is None:
+            return at.gtid_set
+        heartbeat_s = self._source.heartbeat_s
+        return executed_at(self._open(), self._connect, at.file, at.position, heartbeat_s) or at.gtid_set
 
     def stream(self, after: SourcePosition) -> Stream:
         identity = self.identity()
@@ -129,6 +144,9 @@ class BinlogSource:
             self._connection = open_connection(self._source)
         return self._connection
 
+    def _connect(self) -> Connection:
+        return open_connection(self._source)
+
     def _row(self, sql: str, *args: Any) -> tuple[Any, ...]:
         """The first row."""
         rows = self._rows(sql, args)
@@ -152,7 +170,7 @@ class BinlogSource:
         """Where the file of the mark was purged, and that of the position was not, the time at which the latter was
         begun has to do: no transaction of it was seen yet."""
         if after.mark is not None and after.mark.file in files:
-            refuse_another_log(open_connection(self._source), after.mark, self._source.heartbeat_s)
+            refuse_another_log(self._connect(), after.mark, self._source.heartbeat_s)
 
     def _refuse_lost(self, after: SourcePosition) -> Collection[str]:
         """A position past the end of its file means that the server lost transactions that were published. Returns the

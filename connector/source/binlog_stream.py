@@ -30,6 +30,7 @@ from connector.source.binlog.items import (
 )
 from connector.source.binlog.marks import MARKING, Marks
 from connector.source.binlog.rows import Rows
+from connector.source.binlog_bridge import Bridge
 from connector.source.binlog_changes import Following, TransactionOrigin, changes
 from connector.source.row_buffer import RowBuffer
 from connector.source.twins import TwinCheck
@@ -82,6 +83,7 @@ class BinlogStream:
         self._prove = prove
         self._heard = self._proven = False
         self._marks = Marks(after.mark)
+        self._bridge = Bridge(after.bridge, connector)
         self._reader = reader
         self._decoder = decoder
         self._following = following
@@ -94,6 +96,7 @@ class BinlogStream:
         )
         self._prepared: dict[Xid, _Prepared] = {}
         self._begin: TransactionBegin | None = None
+        self._new = True  # that transaction, which was not dealt with before
         self._xid: Xid | None = None  # of the prepared transaction that the present one commits
         self._rows = RowBuffer()
         self._items: Iterator[Item] = iter(())
@@ -161,6 +164,7 @@ class BinlogStream:
             self._rows.add(item)
         elif isinstance(item, TransactionBegin):
             self._begin = item
+            self._new = self._is_new(item)
         elif isinstance(item, Savepoint):
             if item.rollback:
                 self._rows.roll_back_to(item.name)
@@ -175,7 +179,7 @@ class BinlogStream:
     def _end_prepared(self, outcome: XaOutcome) -> None:
         prepared = self._prepared.pop(outcome.xid, None)
         if prepared is None:
-            if outcome.commit and self._is_new(self._begin):
+            if outcome.commit and self._new:
                 raise UnsupportedChange(
                     f"XA transaction {outcome.xid} is committed, and was prepared before reading began",
                     hint="Run `vecsync capture snapshot`: it reads all rows again.",
@@ -188,9 +192,12 @@ class BinlogStream:
         else:
             prepared.rows.close()
 
-    def _is_new(self, begin: TransactionBegin | None) -> bool:
-        """False for what is read again only to find the transactions that were prepared in it."""
-        return begin is None or (file_number(begin.file), begin.position) >= self._dealt_with
+    def _is_new(self, begin: TransactionBegin) -> bool:
+        """False for what is read again only to find the transactions that were prepared in it, and for what was dealt
+        with on another server."""
+        if (file_number(begin.file), begin.position) < self._dealt_with:
+            return False
+        return not (self._bridge and self._bridge.passes(begin))
 
     def _end(self, end: TransactionEnd) -> Transaction | None:
         begin, rows = self._begin, self._rows
@@ -201,7 +208,7 @@ class BinlogStream:
         if end.outcome is Outcome.PREPARED:
             assert end.xid is not None
             self._prepared[end.xid] = _Prepared(rows, begin.file, begin.position)
-        if not self._is_new(begin):
+        if not self._new:
             if end.outcome is not Outcome.PREPARED:
                 rows.close()
             return None
@@ -255,6 +262,7 @@ class BinlogStream:
             file_began=self._decoder.file_began if self._decoder.position[0] == file else 0,
             gtid_set=str(self._gtids) or None,
             mark=self._marks.last(),
+            bridge=str(self._bridge) if self._bridge else "",
             open_file=first.file if first else "",
             open_position=first.position if first else 0,
         )

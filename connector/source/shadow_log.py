@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +56,13 @@ class SqliteSource:
 
     def start(self, epoch: int) -> SourcePosition:
         return replace(self.head(), epoch=epoch, snapshot_done=self._settings.source.snapshot == "no_data")
+
+    def adopt(self, recorded: SourcePosition, standing: Collection[str]) -> SourcePosition:  # noqa: ARG002
+        """Never: two files have no log in common."""
+        raise ForeignLog(
+            f"the source is not the one that was recorded: recorded {recorded.identity}, found {self.identity()}",
+            hint="Point source.url at the recorded file, use another topics.prefix, or run `vecsync capture snapshot`.",
+        )
 
     def stream(self, after: SourcePosition) -> Stream:
         db = open_reader(self._path)

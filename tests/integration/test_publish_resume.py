@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -29,6 +29,7 @@ from connector.model import (
     Key,
     Lane,
     Op,
+    PackedRows,
     SourceIdentity,
     SourceInfo,
     SourcePosition,
@@ -88,6 +89,9 @@ class ScriptedSource:
 
     def start(self, epoch: int) -> SourcePosition:
         return self.at(0, epoch)
+
+    def adopt(self, recorded: SourcePosition, standing: Collection[str]) -> SourcePosition:
+        raise ForeignLog("the source is not the one that was recorded")
 
     def stream(self, after: SourcePosition) -> ScriptedStream:
         self.streams += 1
@@ -378,3 +382,88 @@ def test_a_stop_during_the_wait_closes_nothing(directory: Path) -> None:
     stopped.set()
     Publisher(ScriptedSource(script(1, 20)), broker, waits, stopped).run()
     assert recorded_position(broker, "vecsync") == before
+
+
+class MovingSource(ScriptedSource):
+    """The same transactions in the log of one of several servers, at places of its own."""
+
+    def __init__(self, transactions: list[list[Change]], server: int) -> None:
+        super().__init__(transactions)
+        self.server = server
+
+    def identity(self) -> SourceIdentity:
+        return replace(IDENTITY, uuid=f"{self.server:08}-0000-0000-0000-000000000000")
+
+    def at(self, number: int, epoch: int = 1) -> SourcePosition:
+        executed = f"{UUID}:1-{number}" if number else None
+        position = (number + 1) * (100 + self.server)
+        return SourcePosition(self.identity(), epoch, executed, f"b.{9 - self.server:06}", position, snapshot_done=True)
+
+    def adopt(self, recorded: SourcePosition, standing: Collection[str]) -> SourcePosition:
+        assert all(int(gtid.rsplit(":")[-1]) <= len(self.transactions) for gtid in standing)
+        return self.at(int((recorded.gtid_set or "-0").rsplit("-", 1)[1]), recorded.epoch + 1)
+
+    def stream(self, after: SourcePosition) -> MovedStream:
+        return MovedStream(self, after)
+
+
+def moved(change: Change | PackedRows, order: CommitOrder, gtid: str) -> Change:
+    assert not isinstance(change, PackedRows), "the script has none"
+    source = change.source._replace(gtid=gtid)
+    if isinstance(change, DocChange):
+        return change._replace(order=order, source=source)
+    return replace(change, order=order, source=source)
+
+
+class MovedStream(ScriptedStream):
+    source: MovingSource
+
+    def __init__(self, source: MovingSource, after: SourcePosition) -> None:
+        super().__init__(source, replace(after, position=after.position * 100 // (100 + source.server)))
+
+    def next(self, timeout_s: float) -> Transaction | None:
+        transaction = super().next(timeout_s)
+        if transaction is None:
+            return None
+        transaction.id, place = f"{UUID}:{self.number}", self.number * (100 + self.source.server)
+        transaction.changes = [
+            moved(change, CommitOrder(self.epoch, 9 - self.source.server, place, ordinal), transaction.id)
+            for ordinal, change in enumerate(transaction.changes, 1)
+        ]
+        return transaction
+
+
+UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
+
+
+@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 10**6),
+    crashes=st.lists(st.tuples(st.integers(1, 60), st.booleans(), st.integers(0, 2)), max_size=7),
+)
+def test_crashes_and_changes_of_server_leave_neither_gap_nor_duplicate(
+    seed: int, crashes: list[tuple[int, bool, int]]
+) -> None:
+    transactions = script(seed, 25)
+    with tempfile.TemporaryDirectory() as name:
+        settings = configured(Path(name))
+        broker = EmbeddedBroker(settings.broker.path)
+        for calls, landed, server in crashes:
+            dying = CrashingBroker(broker, calls, landed)
+            try:
+                Publisher(MovingSource(transactions, server), dying, settings, Event()).run(until_current=True)
+            except Crash:
+                continue
+        Publisher(MovingSource(transactions, 3), broker, settings, Event()).run(until_current=True)
+        found: list[list[tuple[int, int, Key]]] = [[] for _ in range(PARTITIONS)]
+        orders: list[list[CommitOrder]] = [[] for _ in range(PARTITIONS)]
+        for record in read_to_end(broker, {Lane(TOPICS.data, p): 0 for p in range(PARTITIONS)}):
+            change = decode_value(record.value or b"").change
+            number = int((change.source.gtid or "").rsplit(":")[-1])
+            found[record.partition].append((number, change.order.ordinal, change.key))
+            orders[record.partition].append(change.order)
+        wanted = [
+            [(order.position // 100, order.ordinal, key) for order, key in lane] for lane in expected(transactions)
+        ]
+        assert found == wanted
+        assert orders == [sorted(lane) for lane in orders]

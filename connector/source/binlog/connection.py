@@ -13,6 +13,7 @@ from typing import Any
 import pymysql
 
 from connector.errors import ConnectionLost, CorruptedLog
+from connector.source.binlog.events import EventType
 from connector.source.binlog.gtid import GtidSet, MariadbGtidList
 from connector.source.binlog.packets import PacketReader
 from connector.source.binlog.server_errors import from_server
@@ -23,6 +24,7 @@ _UP_TO_THE_END = 0x01  # then the stream is over, instead of waiting for more
 _NOBODY = 0  # the server id of a reader that is no replica: it takes no other reader's place
 _HEARTBEATS_WITH_64_BITS = 0x02  # MySQL 8.0.26; older ones ignore it, to MariaDB it would mean something else
 _FIRST_POSITION = 4
+_MADE_UP = frozenset({EventType.ROTATE, EventType.HEARTBEAT, EventType.FORMAT_DESCRIPTION})
 _POSITION_LIMIT = 1 << 32  # what the dump command's field holds
 # A silent server sends a heartbeat after each period; that many missing mean that it, or the network, is gone.
 _MISSED_HEARTBEATS = 3
@@ -127,6 +129,27 @@ def dump_from_mariadb_gtids(
     variables = {"slave_connect_state": str(executed), "slave_gtid_strict_mode": 1}
     payload = struct.pack("<IHI", _FIRST_POSITION, 0, server_id)
     return _dump(connection, server_id, heartbeat_s, _COM_BINLOG_DUMP, payload, variables)
+
+
+def probe_mariadb_gtids(connection: pymysql.Connection[Any], gtids: MariadbGtidList, patience_s: float) -> None:
+    """Raises ForeignLog unless the log has exactly these, and PositionLost when it no longer has what follows them.
+    Closes the connection."""
+    variables = {"slave_connect_state": str(gtids), "slave_gtid_strict_mode": 1}
+    payload = struct.pack("<IHI", _FIRST_POSITION, _UP_TO_THE_END, _NOBODY)
+    try:
+        reader = _dump(connection, _NOBODY, patience_s, _COM_BINLOG_DUMP, payload, variables)
+    except BaseException:
+        connection.close()
+        raise
+    try:
+        # The server looks for them before it sends an event of the log; what it makes up itself may come earlier.
+        while (event := reader.read_event(patience_s)) is None or event[4] in _MADE_UP:
+            pass
+    except ConnectionLost:
+        if not reader.ended:
+            raise
+    finally:
+        reader.close()
 
 
 def _is_mariadb(connection: pymysql.Connection[Any]) -> bool:

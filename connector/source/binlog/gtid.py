@@ -136,6 +136,10 @@ class GtidSet:
     def subtract(self, other: GtidSet) -> GtidSet:
         return GtidSet({key: _difference(mine, other._ranges.get(key, ())) for key, mine in self._ranges.items()})
 
+    def has(self, text: str) -> bool:
+        """Whether all GTIDs of that text are in the set."""
+        return GtidSet.parse(text).is_subset(self)
+
     def is_subset(self, other: GtidSet) -> bool:
         return not self.subtract(other)
 
@@ -281,6 +285,16 @@ class MariadbGtidList:
         if gtid.domain not in self._last:
             result._last = {domain: result._last[domain] for domain in sorted(result._last)}
         return result
+
+    def has(self, text: str) -> bool:
+        """Whether the GTID of that text was executed."""
+        return all(gtid in self for gtid in MariadbGtidList.parse(text))
+
+    def of(self, domain: int) -> MariadbGtid | None:
+        return self._last.get(domain)
+
+    def without(self, domain: int) -> MariadbGtidList:
+        return MariadbGtidList(gtid for gtid in self if gtid.domain != domain)
 
     def covers(self, other: MariadbGtidList) -> bool:
         """Whether every domain of `other` has been executed here at least as far."""

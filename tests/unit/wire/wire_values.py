@@ -112,6 +112,7 @@ positions = st.builds(
         file=texts,
         position=counts,
         mark=st.none() | st.builds(LogMark, texts, counts, st.binary(max_size=40)),
+        bridge=texts,
         open_file=texts,
         open_position=counts,
         dataset_log_seq=counts,

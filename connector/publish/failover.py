@@ -1,0 +1,166 @@
+"""Going on with another server of the source: what stands in the log is compared by GTID, not by order.
+
+Orders name places in one server's log; the same transaction stands elsewhere in another's. So in a new epoch a re-read
+change is known by its GTID and its number in the transaction (docs/guarantees.md, "Another server"). That stays so
+until nothing of an earlier epoch stands beyond the recorded position, also after a crash. Whether the other server has
+all that was published is the source's to judge; nothing here may publish before it has.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from connector.broker import Broker
+from connector.errors import ForeignLog
+from connector.model import CommitOrder, Lane, PublishedPosition, SourceIdentity, SourcePosition, Transaction
+from connector.publish.log_state import order_of, read_to_end
+from connector.publish.resume import Tail
+from connector.source import Source, Stream
+from connector.source.binlog.gtid import GtidSet, MariadbGtidList
+from connector.wire import decode_value
+
+log = logging.getLogger("connector.publish.failover")
+
+Place = tuple[int, int, int]  # of a transaction: the order of its changes without their ordinals
+
+
+class Standing(NamedTuple):
+    """A record of an earlier epoch beyond the recorded position."""
+
+    lane: Lane
+    key: bytes
+    order: CommitOrder
+    offset: int
+
+
+class Crossing:
+    """Knows which transaction the stream is at."""
+
+    def __init__(self) -> None:
+        self.transaction = ""
+
+    def watch(self, stream: Stream) -> Stream:
+        return _Watched(stream, self)
+
+
+class _Watched:
+    """Fulfils `Stream`."""
+
+    def __init__(self, inner: Stream, crossing: Crossing) -> None:
+        self._inner = inner
+        self._crossing = crossing
+
+    def next(self, timeout_s: float) -> Transaction | None:
+        transaction = self._inner.next(timeout_s)
+        if transaction is not None:
+            self._crossing.transaction = transaction.id
+        return transaction
+
+    def position(self) -> SourcePosition:
+        return self._inner.position()
+
+    def reached(self, head: SourcePosition) -> bool:
+        return self._inner.reached(head)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class TailAcross(Tail):
+    """A tail that begins in earlier epochs, with what stands there of each key until the stream has come to it."""
+
+    __slots__ = ("_crossing", "_waiting")
+
+    def __init__(self, crossing: Crossing) -> None:
+        super().__init__()
+        self._crossing = crossing
+        self._waiting: dict[bytes, dict[tuple[str, int], int]] = {}
+
+    def add_elsewhere(self, gtid: str, ordinal: int, key: bytes, offset: int) -> None:
+        self._waiting.setdefault(key, {})[gtid, ordinal] = offset
+
+    def __len__(self) -> int:
+        return super().__len__() + sum(map(len, self._waiting.values()))
+
+    def stands(self, order: CommitOrder, key: bytes) -> int | None:
+        end = super().stands(order, key)
+        waiting = self._waiting.get(key)
+        if waiting is None or order.ordinal == 0:
+            return end
+        offset = waiting.pop((self._crossing.transaction, order.ordinal), None)
+        if not waiting:
+            del self._waiting[key]
+        if end is not None:
+            return end
+        # Of one key what comes before a record that stands was superseded by it, and is gone by compaction.
+        return 0 if offset is None else offset + 1
+
+
+def crosses(found: SourceIdentity, recorded: SourcePosition, tails: Mapping[Lane, Tail]) -> bool:
+    """Whether orders cannot be compared with what stands: the server is another, or was when that was published."""
+    return found != recorded.identity or any(
+        tail.earliest_epoch is not None and tail.earliest_epoch < recorded.epoch for tail in tails.values()
+    )
+
+
+def cross(
+    source: Source,
+    broker: Broker,
+    recorded: PublishedPosition,
+    ends: Mapping[Lane, int],
+    tombstones: frozenset[str],
+) -> tuple[PublishedPosition, Mapping[Lane, Tail], Crossing]:
+    """Where publishing goes on, and what stands. Raises ForeignLog and PositionLost, as `Source.adopt` does."""
+    at = recorded.source
+    found = source.identity()
+    epoch = at.epoch + (found != at.identity)
+    crossing = Crossing()
+    tails = {lane: TailAcross(crossing) for lane in ends}
+    earlier: list[Standing] = []
+    gtids: dict[Place, str] = {}
+    for record in read_to_end(broker, ends):
+        lane, order, key = Lane(record.topic, record.partition), order_of(record, tombstones), record.key or b""
+        if order.epoch == epoch:
+            tails[lane].add(order, key, record.offset)
+            continue
+        earlier.append(Standing(lane, key, order, record.offset))
+        if record.topic not in tombstones and record.value is not None and order.ordinal:
+            gtid = decode_value(record.value).change.source.gtid
+            if gtid is None:
+                raise ForeignLog(
+                    f"the source is another server now, and what stands at offset {record.offset} of {record.topic}"
+                    f"[{record.partition}] has no GTID to know it by",
+                    hint="Point source.url at the recorded server, or run `vecsync capture snapshot`.",
+                )
+            gtids[_place(order)] = gtid
+    if found != at.identity:
+        at = source.adopt(at, _one_domain(set(gtids.values()), at.identity))
+        log.warning(
+            "the source is another server now",
+            extra={"recorded": str(recorded.source.identity), "found": str(found), "epoch": at.epoch},
+        )
+    done = (MariadbGtidList if at.identity.connector == "mariadb" else GtidSet).parse(at.gtid_set or "")
+    for lane, key, order, offset in earlier:
+        # Rows of a snapshot are read again. A tombstone that landed alone has no name; sent again it does no harm.
+        name = gtids.get(_place(order))
+        if order.ordinal and name is not None and not done.has(name):
+            tails[lane].add_elsewhere(name, order.ordinal, key, offset)
+    return replace(recorded, source=at), tails, crossing
+
+
+def _one_domain(gtids: Collection[str], identity: SourceIdentity) -> Collection[str]:
+    """MariaDB orders transactions within a domain only. With several beyond the position another order on the new
+    server could move the position past a record that is still waited for."""
+    if identity.connector == "mariadb" and len({gtid.split("-")[0] for gtid in gtids}) > 1:
+        raise ForeignLog(
+            "the source is another server now, and transactions of several domains stand beyond the recorded position",
+            hint="Let capture end in order on the recorded server, or run `vecsync capture snapshot`.",
+        )
+    return gtids
+
+
+def _place(order: CommitOrder) -> Place:
+    return order.epoch, order.file, order.position

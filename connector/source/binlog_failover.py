@@ -1,0 +1,156 @@
+"""Going on with another server of the same replication: whether it may be done, and from where.
+
+It may when everything that was published is on this server too. Otherwise what was published and lost would stay in
+replicas, and the numbers of lost transactions may have been given to others. Nothing here writes to either server.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeAlias
+
+import pymysql
+
+from connector.errors import DataRefused, ForeignLog, PositionLost
+from connector.model import SourceIdentity, SourcePosition
+from connector.source.binlog.connection import probe_mariadb_gtids
+from connector.source.binlog.events import HEADER_SIZE, EventType
+from connector.source.binlog.format import CHECKSUM_SIZE
+from connector.source.binlog.gtid import Gtid, GtidSet, MariadbGtidList
+from connector.source.binlog.heads import parse_gtid, parse_tagged_gtid
+from connector.source.binlog_peek import FIRST, peek
+from connector.source.snapshot_visibility import owned_gtids, query
+
+Connection: TypeAlias = "pymysql.Connection[Any]"
+
+WAYS_OUT = (
+    "Let this server catch up, or point source.url at one that has them. If they are lost, run `vecsync capture "
+    "snapshot`: the next run reads all rows again and withdraws what only the lost server had."
+)
+_PURGED = "Point source.url at a server that keeps its binlogs longer, or run `vecsync capture snapshot`."
+_SETTLE_S = 10.0
+
+
+class OtherServer:
+    """The server that is there now. `connect` opens further connections to it, for one look each."""
+
+    def __init__(
+        self, connection: Connection, connect: Callable[[], Connection], identity: SourceIdentity, patience_s: float
+    ) -> None:
+        self._connection = connection
+        self._connect = connect
+        self._identity = identity
+        self._patience_s = patience_s
+
+    def adopt(self, recorded: SourcePosition, standing: Collection[str]) -> SourcePosition:
+        """As `Source.adopt`."""
+        was, now = recorded.identity, self._identity
+        if was.connector != now.connector or not recorded.gtid_set:
+            raise ForeignLog(
+                f"the source is not the one that was recorded: recorded {was}, found {now}"
+                + ("" if recorded.gtid_set else "; without GTIDs nothing tells what it has of the recorded one's log"),
+                hint="Point source.url at the recorded server, use another topics.prefix, or run `vecsync capture "
+                "snapshot`.",
+            )
+        files = [str(row[0]) for row in query(self._connection, "SHOW BINARY LOGS")]
+        place = self._on_mariadb if now.connector == "mariadb" else self._on_mysql
+        file, bridge = place(recorded.gtid_set, standing, files)
+        return SourcePosition(
+            now,
+            epoch=recorded.epoch + 1,
+            gtid_set=recorded.gtid_set,
+            file=file,
+            position=FIRST,
+            bridge=bridge,
+            snapshot_done=recorded.snapshot_done,  # one that was not done begins again
+        )
+
+    def _on_mysql(self, recorded: str, standing: Collection[str], files: Sequence[str]) -> tuple[str, str]:
+        """(file to begin with, what of it to pass over)"""
+        done = GtidSet.parse(recorded)
+        executed, purged = (
+            GtidSet.parse(str(text).replace("\n", ""))
+            for text in query(self._connection, "SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged")[0]
+        )
+        missing = done.union(GtidSet.parse(",".join(standing))).subtract(executed)
+        if missing:
+            raise _lacking(str(missing))
+        gone = purged.subtract(done)
+        if gone:
+            raise PositionLost(f"the source purged transactions that were not published yet: {gone}", hint=_PURGED)
+        for file in reversed(files):
+            before = GtidSet.decode(self._first(file, EventType.PREVIOUS_GTIDS) or bytes(8))
+            if before.is_subset(done):
+                return file, str(done.subtract(before))
+        raise PositionLost("no binlog of the source begins before what was not published yet", hint=_PURGED)
+
+    def _on_mariadb(self, recorded: str, standing: Collection[str], files: Sequence[str]) -> tuple[str, str]:
+        done = MariadbGtidList.parse(recorded)
+        published = MariadbGtidList([*done, *(gtid for text in standing for gtid in MariadbGtidList.parse(text))])
+        at = MariadbGtidList.parse(query(self._connection, "SELECT @@GLOBAL.gtid_binlog_pos")[0][0] or "")
+        missing = [gtid for gtid in published if gtid not in at]
+        if missing:
+            raise _lacking(",".join(map(str, missing)))
+        for gtids in (published, done):
+            try:
+                probe_mariadb_gtids(self._connect(), gtids, self._patience_s)
+            except PositionLost:
+                raise
+            except DataRefused as error:
+                raise _lacking(str(gtids), str(error)) from error
+        for file in reversed(files):
+            before = MariadbGtidList.decode(self._first(file, EventType.MARIADB_GTID_LIST) or bytes(4))
+            if done.covers(before):
+                return file, str(MariadbGtidList(gtid for gtid in done if before.of(gtid.domain) != gtid))
+        raise PositionLost("no binlog of the source begins before what was not published yet", hint=_PURGED)
+
+    def _first(self, file: str, kind: EventType) -> bytes | None:
+        """Body of the event of that kind that stands before the first transaction of a file."""
+        events = peek(self._connect(), file, FIRST, self._patience_s)
+        try:
+            for event, crc32 in events:
+                if event[4] == kind:
+                    return event[HEADER_SIZE : len(event) - CHECKSUM_SIZE * crc32]
+                if event[4] != EventType.FORMAT_DESCRIPTION:
+                    return None
+            return None
+        finally:
+            events.close()
+
+
+def executed_at(
+    connection: Connection, connect: Callable[[], Connection], file: str, position: int, patience_s: float
+) -> str | None:
+    """MySQL: exactly the GTIDs that are executed or were purged before that place, which was the end of the log a
+    moment ago. None: the server has none, or the log was rotated meanwhile.
+
+    A transaction is in the log before it counts as executed, so it is waited for; what came after is taken off.
+    """
+    deadline = time.monotonic() + _SETTLE_S
+    owned = query(connection, "SELECT @@GLOBAL.gtid_owned")[0][0]
+    while owned and time.monotonic() < deadline:
+        if query(connection, f"SELECT WAIT_FOR_EXECUTED_GTID_SET('{owned_gtids(owned)}', 1)")[0][0] == 0:
+            break
+    executed = GtidSet.parse(str(query(connection, "SELECT @@GLOBAL.gtid_executed")[0][0]).replace("\n", ""))
+    beyond = GtidSet()
+    for event, crc32 in peek(connect(), file, position, patience_s):
+        body = event[HEADER_SIZE : len(event) - CHECKSUM_SIZE * crc32]
+        gtid = None
+        if event[4] == EventType.GTID:
+            gtid = parse_gtid(body, anonymous=False).gtid
+        elif event[4] == EventType.GTID_TAGGED:
+            gtid = parse_tagged_gtid(body).gtid
+        if isinstance(gtid, Gtid):
+            beyond = beyond.add(gtid)
+    if query(connection, "SHOW BINARY LOGS")[-1][0] != file:
+        return None
+    return str(executed.subtract(beyond)) or None
+
+
+def _lacking(gtids: str, why: str = "") -> ForeignLog:
+    return ForeignLog(
+        f"the source is another server now, and lacks transactions that were published: {gtids}"
+        + (f" ({why})" if why else ""),
+        hint=WAYS_OUT,
+    )

@@ -1,0 +1,234 @@
+"""Another server of the same replication takes the source's place: followed where it has all that was published, and
+refused where it has not."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+
+from connector.broker.connect import open_broker
+from connector.errors import ForeignLog, PositionLost
+from connector.model import DocChange, Lane, PublishedPosition
+from connector.publish import Publisher, recorded_position, request_snapshot
+from connector.publish.log_state import read_to_end
+from connector.replica import run
+from connector.settings import Settings
+from connector.source.binlog_source import BinlogSource
+from connector.topics import table_topics
+from connector.wire import decode_position, decode_value, encode_position, position_key
+from tests.servers.fix_replicas import ReplicaPair
+from tests.servers.model import SqlDatabase, SqlServer
+from tests.system.compare import derived_structures_agree, differences, replica_rows, source_rows
+from tests.system.schema import create_tables
+from tests.system.settings import settings, source_section
+
+INSERT = "INSERT INTO shadow_vec_docs (dataset_id, id, content, embedding, embedding_model, scn) VALUES "
+PARTITIONS = 3
+
+
+class Site:
+    """A source that moves, an embedded log, a replica."""
+
+    def __init__(self, database: SqlDatabase, directory: Path) -> None:
+        self.directory = directory
+        self.at(database)
+        self.broker = open_broker(self.settings)
+
+    def at(self, database: SqlDatabase) -> None:
+        """From now on the source is there."""
+        self.database = database
+        self.settings: Settings = settings(
+            source=source_section(database, snapshot="initial", snapshot_chunk_rows=50),
+            broker={"kind": "embedded", "path": str(self.directory / "log.db")},
+            topics={"partitions": PARTITIONS},
+            replica={"path": str(self.directory / "replica.db")},
+        )
+
+    def capture(self) -> None:
+        source = BinlogSource(self.settings)
+        try:
+            Publisher(source, self.broker, self.settings, Event()).run(until_current=True)
+        finally:
+            source.close()
+
+    def ask(self) -> None:
+        source = BinlogSource(self.settings)
+        try:
+            request_snapshot(source, self.broker, self.settings)
+        finally:
+            source.close()
+
+    def recorded(self) -> PublishedPosition:
+        found = recorded_position(self.broker, self.settings.topics.prefix)
+        assert found is not None
+        return found
+
+    def positions(self) -> list[PublishedPosition]:
+        return [decode_position(r.value or b"") for r in read_to_end(self.broker, {Lane("vecsync.positions", 0): 0})]
+
+    def rewind(self, to: PublishedPosition) -> None:
+        """As if the publisher had died before it recorded anything after that."""
+        producer = self.broker.producer(lambda _lane, _offset: None)
+        producer.send(Lane("vecsync.positions", 0), position_key("vecsync"), encode_position(to))
+        producer.flush(10)
+        producer.close()
+
+    def changes(self) -> list[DocChange]:
+        """Every change of a document on the topic that was not read by a snapshot."""
+        topic = table_topics("vecsync", self.database.name, "shadow_vec_docs").data
+        lanes = {Lane(topic, p): 0 for p in range(PARTITIONS)}
+        found = [decode_value(record.value or b"").change for record in read_to_end(self.broker, lanes)]
+        return [change for change in found if isinstance(change, DocChange) and change.order.ordinal]
+
+    def check(self) -> None:
+        """The replica is the source's present state, and every change stands once."""
+        run(self.settings, self.broker, Event(), until_current=True)
+        server, name = self.database.server, self.database.name
+        replica = self.directory / "replica.db"
+        assert differences(source_rows(server, name), replica_rows(replica)) == []
+        derived_structures_agree(replica)
+        counts = Counter((change.source.gtid, change.order.ordinal) for change in self.changes())
+        assert [again for again, times in counts.items() if times > 1] == []
+
+
+@pytest.fixture
+def site(replica_pair: ReplicaPair, tmp_path: Path) -> Site:
+    name = f"test_{secrets.token_hex(4)}"
+    replica_pair.primary.query(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+    database = SqlDatabase(replica_pair.primary, name)
+    create_tables(database)
+    database.execute("INSERT INTO vec_dataset (dataset_id) VALUES ('a'), ('b'), ('c'), ('d')")
+    put(database, "before")
+    found = Site(database, tmp_path)
+    found.capture()
+    return found
+
+
+def put(database: SqlDatabase, *ids: str, content: str = "text") -> None:
+    """In one transaction each: a document in four datasets."""
+    database.execute(
+        *(INSERT + ",".join(f"('{d}','{id}','{content}',X'0000803F','m',1)" for d in "abcd") for id in ids)
+    )
+
+
+def work(database: SqlDatabase) -> None:
+    """Changes and deletions of what may stand in the log already."""
+    database.execute(
+        "UPDATE shadow_vec_docs SET content = CONCAT(content, ' again'), scn = scn + 1 WHERE id IN ('one', 'before')",
+        "DELETE FROM shadow_vec_docs WHERE id = 'two' AND dataset_id IN ('a', 'b')",
+        "UPDATE shadow_vec_docs SET id = 'moved' WHERE id = 'three' AND dataset_id = 'c'",
+    )
+
+
+def on(server: SqlServer, site: Site) -> SqlDatabase:
+    return SqlDatabase(server, site.database.name)
+
+
+def published(site: Site) -> list[tuple[Any, ...]]:
+    return [(change.op, change.key, change.order) for change in site.changes()]
+
+
+@pytest.mark.parametrize("ended", ["in order", "with records beyond its position"])
+def test_a_promoted_replica_is_followed(replica_pair: ReplicaPair, site: Site, ended: str) -> None:
+    begin = site.recorded()
+    replica_pair.replica.query("FLUSH BINARY LOGS")
+    put(site.database, "one", "two", "three")
+    site.capture()
+    work(site.database)
+    site.capture()
+    stood = published(site)
+    if ended != "in order":
+        put(site.database, "four")  # committed, replicated, and not published yet
+        site.rewind(begin)
+    replica_pair.catch_up()
+    replica_pair.promote()
+    site.at(on(replica_pair.replica, site))
+    put(site.database, "five")
+    site.capture()
+    recorded = site.recorded().source
+    assert (recorded.epoch, recorded.bridge) == (begin.source.epoch + 1, "")
+    assert recorded.identity != begin.source.identity
+    assert published(site)[: len(stood)] != []
+    assert set(stood) <= set(published(site))
+    site.check()
+
+    # Dead again before it recorded more than that it is with another server now.
+    claim = next(position for position in site.positions() if position.source.epoch == recorded.epoch)
+    work(site.database)
+    site.capture()
+    site.rewind(claim)
+    site.capture()
+    site.check()
+
+    # And back, once the old one follows.
+    swapped = replica_pair.swapped()
+    swapped.catch_up()
+    swapped.promote()
+    site.at(on(swapped.replica, site))
+    put(site.database, "six")
+    site.capture()
+    assert site.recorded().source.epoch == begin.source.epoch + 2
+    site.check()
+
+
+@pytest.mark.parametrize("ended", ["in order", "with records beyond its position"])
+def test_a_replica_that_lacks_what_was_published_is_refused(replica_pair: ReplicaPair, site: Site, ended: str) -> None:
+    begin = site.recorded()
+    put(site.database, "one")
+    replica_pair.catch_up()
+    replica_pair.detach()
+    put(site.database, "lost")
+    site.capture()
+    lost = max(site.changes(), key=lambda change: change.order).source.gtid
+    assert lost is not None
+    if ended != "in order":
+        site.rewind(begin)
+    before, stood = site.recorded(), published(site)
+    replica_pair.promote()
+    site.at(on(replica_pair.replica, site))
+    for _ in range(2):
+        with pytest.raises(ForeignLog, match=lost) as refused:
+            site.capture()
+        assert "capture snapshot" in refused.value.hint
+        put(site.database, f"new{_}")  # MariaDB: under the numbers of those that were lost
+    assert site.recorded() == before
+    assert published(site) == stood
+    site.ask()
+    site.capture()
+    run(site.settings, site.broker, Event(), until_current=True)
+    rows = replica_rows(site.directory / "replica.db")
+    assert differences(source_rows(site.database.server, site.database.name), rows) == []
+
+
+def test_a_new_primary_that_purged_what_comes_next(replica_pair: ReplicaPair, site: Site) -> None:
+    put(site.database, "never published")
+    replica_pair.catch_up()
+    replica_pair.promote()
+    server = replica_pair.replica
+    site.at(on(server, site))
+    server.query("FLUSH BINARY LOGS")
+    newest = server.query("SHOW BINARY LOGS")[-1][0]
+    deadline = time.monotonic() + 30
+    while server.query("SHOW BINARY LOGS")[0][0] != newest:
+        assert time.monotonic() < deadline
+        server.query(f"PURGE BINARY LOGS TO '{newest}'")
+        time.sleep(0.1)
+    before = site.recorded()
+    with pytest.raises(PositionLost):
+        site.capture()
+    assert site.recorded() == before
+
+
+def test_the_same_server_after_a_restart(replica_pair: ReplicaPair, site: Site) -> None:
+    put(site.database, "one")
+    replica_pair.primary.restart()
+    put(site.database, "two")
+    site.capture()
+    assert site.recorded().source.epoch == 1
+    site.check()
