@@ -18,6 +18,7 @@
     └── DataRefused                 exit 7   going on would lose or reorder a row
         ├── PositionLost            exit 7   the source no longer has what comes next
         ├── ForeignLog              exit 7   topic or source is not the one recorded
+        │   └── ForeignTopic        exit 7   a topic that lost what was acknowledged, or was made again
         ├── CorruptedLog            exit 7   bytes that are not what the format says
         ├── UnsupportedChange       exit 7   a change that is not understood, or came incomplete
         ├── UnpublishableRow        exit 7   a row that the broker can never take
@@ -126,6 +127,10 @@ class PositionLost(DataRefused):
 
 class ForeignLog(DataRefused):
     hint = "Check the topic prefix and the source; a re-created topic or another server needs a new snapshot."
+
+
+class ForeignTopic(ForeignLog):
+    hint = "Check the topic prefix and the cluster; then take a new snapshot, and replay every replica."
 
 
 class CorruptedLog(DataRefused):

@@ -240,7 +240,7 @@ class SourcePosition:
     itself; a file of that name with another time is of another log. 0: not known. `mark`: an event at or before the
     position that no other log has at this place; None: there was none yet. `bridge`: GTIDs of another server's log,
     dealt with there, that come again in this one from here on and are to be passed over (a GTID set, or MariaDB's last
-    of each domain); empty: none.
+    of each domain); empty: none. `skipped`: GTIDs of transactions that were left out by command, and stay so.
     `open_file`/`open_position`: where the earliest transaction begins that is prepared (XA) and not ended; reading
     must go on from there, though everything up to `position` has been dealt with. Empty: there is none.
     """
@@ -259,6 +259,7 @@ class SourcePosition:
     snapshot_done: bool = False
     mark: LogMark | None = None
     bridge: str = ""
+    skipped: tuple[str, ...] = ()
 
 
 class Lane(NamedTuple):

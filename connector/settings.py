@@ -76,8 +76,11 @@ class SourceSettings(Section):
     server_id: int | None = Field(
         None, ge=1, le=2**32 - 1, description="Server id of this reader; derived from the topic prefix unless said."
     )
-    snapshot: Literal["initial", "no_data"] = Field(
-        "initial", description="What to do without a recorded position: read all rows first, or only what changes."
+    snapshot: Literal["initial", "when_needed", "no_data"] = Field(
+        "initial",
+        description="Without a recorded position read all rows first (`initial`), or only what changes (`no_data`). "
+        "`when_needed`: also read all rows where the log cannot be followed any further (purged, reset, another server "
+        "that lacks what was published), instead of stopping.",
     )
     snapshot_chunk_rows: int = Field(2000, ge=1, description="Rows read by one SELECT of a snapshot.")
     connect_timeout_s: float = Field(10, gt=0, description="Seconds to wait for a connection.")

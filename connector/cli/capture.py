@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from connector.cli import position
 from connector.cli.options import Json, UntilCurrent, example, invocation
 from connector.cli.output import count, duration, facts, out, print_json, size, table
 from connector.cli.progress import Steps
@@ -14,6 +15,7 @@ from connector.runtime.signals import stop_on_signals
 from connector.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="From the source to the topics.")
+app.add_typer(position.app, name="position")
 
 
 @app.command(epilog=example("vecsync capture run", "vecsync capture run --until-current"))

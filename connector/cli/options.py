@@ -21,6 +21,7 @@ UntilCurrent = Annotated[
     bool, typer.Option("--until-current", help="Stop when caught up with what there was at the start.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @dataclass(frozen=True, slots=True)

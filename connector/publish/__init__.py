@@ -3,14 +3,19 @@
 from connector.publish.log_state import recorded_position
 from connector.publish.publisher import Progress, Publisher
 from connector.publish.resnapshot import request_snapshot
+from connector.publish.set_position import set_position, skip_transaction
 from connector.publish.setup import create_topics, followed_topics, topic_specs
+from connector.publish.when_needed import publish
 
 __all__ = [
     "Progress",
     "Publisher",
     "create_topics",
     "followed_topics",
+    "publish",
     "recorded_position",
     "request_snapshot",
+    "set_position",
+    "skip_transaction",
     "topic_specs",
 ]

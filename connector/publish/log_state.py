@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from connector.broker import Broker, Record
-from connector.errors import CorruptedLog, ForeignLog, Unreachable
+from connector.errors import CorruptedLog, ForeignTopic, Unreachable
 from connector.model import CommitOrder, Lane, PublishedPosition
 from connector.publish.resume import Tail
 from connector.topics import positions_topic
@@ -19,7 +19,7 @@ _BATCH = 2000
 
 
 def read_to_end(broker: Broker, starts: Mapping[Lane, int]) -> Iterator[Record]:
-    """Every record from those offsets to the end offsets of this moment. Raises Unreachable and ForeignLog."""
+    """Every record from those offsets to the end offsets of this moment. Raises Unreachable and ForeignTopic."""
     admin = broker.admin()
     try:
         ends = admin.end_offsets(list(starts))
@@ -27,7 +27,7 @@ def read_to_end(broker: Broker, starts: Mapping[Lane, int]) -> Iterator[Record]:
         admin.close()
     for lane, start in starts.items():
         if start > ends[lane]:
-            raise ForeignLog(
+            raise ForeignTopic(
                 f"{lane.topic}[{lane.partition}] ends at offset {ends[lane]}, and {start} was acknowledged before: "
                 "the topic was made again, or lost records",
             )

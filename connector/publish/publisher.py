@@ -71,6 +71,11 @@ class Publisher:
         self._transactions = self._records = self._bytes = self._skipped = 0
         self._lag_s = 0.0
 
+    @property
+    def transactions(self) -> int:
+        """Published so far."""
+        return self._transactions
+
     def run(self, until_current: bool = False) -> Progress:
         """Until stopped, or with until_current until everything up to the source's present head is acknowledged.
 

@@ -6,18 +6,16 @@ every row again, and removes from replicas what is gone (docs/guarantees.md, "Wh
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from threading import Event
 
 from connector.broker import Broker
 from connector.errors import DataRefused
-from connector.model import Lane, PublishedPosition, SourcePosition
+from connector.model import SourcePosition
+from connector.publish.moving import moved
 from connector.publish.publisher import open_log
 from connector.settings import Settings
 from connector.source import Source
-from connector.topics import positions_topic
-from connector.wire import encode_position, position_key
 
 
 def request_snapshot(source: Source, broker: Broker, settings: Settings) -> SourcePosition:
@@ -33,17 +31,5 @@ def request_snapshot(source: Source, broker: Broker, settings: Settings) -> Sour
         )
     # What was changed unseen left no trace in the log: only a new epoch puts the rows above what was published before.
     fresh = replace(source.start(recorded.source.epoch + 1), snapshot=None, snapshot_done=False)
-    admin = broker.admin()
-    try:
-        ends = dict(admin.end_offsets(lanes))
-    finally:
-        admin.close()
-    producer = broker.producer(lambda _lane, _offset: None)
-    try:
-        position = PublishedPosition(fresh, ends, closed=True, ts_us=time.time_ns() // 1000)
-        lane = Lane(positions_topic(settings.topics.prefix), 0)
-        producer.send(lane, position_key(settings.topics.prefix), encode_position(position))
-        producer.flush(30)
-    finally:
-        producer.close()
+    moved(broker, settings, lanes, fresh)
     return fresh

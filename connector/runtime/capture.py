@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from connector.errors import Unreachable
 from connector.model import PublishedPosition, SourcePosition
-from connector.publish import Progress, Publisher, followed_topics, recorded_position, request_snapshot
+from connector.publish import Progress, followed_topics, publish, recorded_position, request_snapshot
 from connector.registry import FramedBroker, open_broker
 from connector.runtime.events import lanes_json, source_position_json
 from connector.runtime.progress import ProgressLog
@@ -48,7 +48,7 @@ def run_capture(
         broker.require(subjects(settings))
     source = open_source(settings)
     try:
-        done = Publisher(source, broker, settings, stop, on_progress).run(until_current=until_current)
+        done = publish(source, broker, settings, stop, on_progress, until_current=until_current)
     finally:
         source.close()
     log.info("capture ends", extra={"records": done.records, "transactions": done.transactions, "bytes": done.bytes})

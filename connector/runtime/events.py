@@ -90,6 +90,10 @@ def source_position_json(at: SourcePosition) -> dict[str, Any]:
     }
     if at.file:
         out |= {"file": at.file, "position": at.position, "gtid_set": at.gtid_set}
+    if at.bridge:
+        out["bridge"] = at.bridge
+    if at.skipped:
+        out["skipped"] = list(at.skipped)
     if at.open_file:
         out |= {"open_file": at.open_file, "open_position": at.open_position}
     if identity.connector == "sqlite":

@@ -33,6 +33,11 @@ class Source(Protocol):
         executed all that was published, and PositionLost when it no longer has what comes next."""
         ...
 
+    def place(self, where: str) -> SourcePosition:
+        """A place in the log that a person named: `file:position`, or a GTID set. Raises UsageError for what is none,
+        and ForeignLog or PositionLost for what this server does not have."""
+        ...
+
     def stream(self, after: SourcePosition) -> Stream:
         """Everything committed after that position, and whatever of its snapshot is not done."""
         ...

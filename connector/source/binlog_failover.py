@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import pymysql
 
-from connector.errors import DataRefused, ForeignLog, PositionLost
+from connector.errors import DataRefused, ForeignLog, PositionLost, UsageError
 from connector.model import SourceIdentity, SourcePosition
 from connector.source.binlog.connection import probe_mariadb_gtids
-from connector.source.binlog.events import HEADER_SIZE, EventType
+from connector.source.binlog.events import HEADER_SIZE, EventType, parse_header
 from connector.source.binlog.format import CHECKSUM_SIZE
 from connector.source.binlog.gtid import Gtid, GtidSet, MariadbGtidList
-from connector.source.binlog.heads import parse_gtid, parse_tagged_gtid
+from connector.source.binlog.position import FilePosition
 from connector.source.binlog_peek import FIRST, peek
+from connector.source.binlog_proof import find_mark
+from connector.source.binlog_skip import GTIDS, gtid_of
 from connector.source.snapshot_visibility import owned_gtids, query
 
 Connection: TypeAlias = "pymysql.Connection[Any]"
@@ -30,6 +33,14 @@ WAYS_OUT = (
 )
 _PURGED = "Point source.url at a server that keeps its binlogs longer, or run `vecsync capture snapshot`."
 _SETTLE_S = 10.0
+_BOUNDARY = "A position is where an event GTID begins in SHOW BINLOG EVENTS IN '...', or the end of a file."
+_BETWEEN = GTIDS | {
+    EventType.ANONYMOUS_GTID,
+    EventType.PREVIOUS_GTIDS,
+    EventType.MARIADB_GTID_LIST,
+    EventType.BINLOG_CHECKPOINT,
+    EventType.STOP,
+}
 
 
 class OtherServer:
@@ -53,18 +64,53 @@ class OtherServer:
                 hint="Point source.url at the recorded server, use another topics.prefix, or run `vecsync capture "
                 "snapshot`.",
             )
-        files = [str(row[0]) for row in query(self._connection, "SHOW BINARY LOGS")]
-        place = self._on_mariadb if now.connector == "mariadb" else self._on_mysql
-        file, bridge = place(recorded.gtid_set, standing, files)
-        return SourcePosition(
-            now,
+        return replace(
+            self.after(recorded.gtid_set, standing),
             epoch=recorded.epoch + 1,
-            gtid_set=recorded.gtid_set,
-            file=file,
-            position=FIRST,
-            bridge=bridge,
+            skipped=recorded.skipped,
             snapshot_done=recorded.snapshot_done,  # one that was not done begins again
         )
+
+    def after(self, gtids: str, standing: Collection[str] = ()) -> SourcePosition:
+        """The position at which exactly these GTIDs were dealt with. Raises ForeignLog and PositionLost."""
+        files = [str(row[0]) for row in query(self._connection, "SHOW BINARY LOGS")]
+        place = self._on_mariadb if self._identity.connector == "mariadb" else self._on_mysql
+        file, bridge = place(gtids, standing, files)
+        return SourcePosition(self._identity, gtid_set=gtids, file=file, position=FIRST, bridge=bridge)
+
+    def at(self, file: str, position: int) -> SourcePosition:
+        """The position at that place. Raises UsageError unless a transaction begins there, or the log ends."""
+        sizes = {str(row[0]): int(row[1]) for row in query(self._connection, "SHOW BINARY LOGS")}
+        if file not in sizes:
+            raise UsageError(
+                f"the source has no binlog {file}", hint=f"It has {min(sizes)} to {max(sizes)}: SHOW BINARY LOGS."
+            )
+        if not FIRST <= position <= sizes[file]:
+            raise UsageError(f"{file} ends at {sizes[file]} on the source, {position} is not in it", hint=_BOUNDARY)
+        try:
+            first = next(peek(self._connect(), file, position, self._patience_s), None)
+        except DataRefused as error:
+            raise UsageError(f"no event begins at {file}:{position}: {error}", hint=_BOUNDARY) from error
+        if first is not None and first[0][4] not in _BETWEEN:
+            raise UsageError(f"{file}:{position} is inside a transaction", hint=_BOUNDARY)
+        return SourcePosition(
+            self._identity,
+            gtid_set=self._gtids_before(file, position),
+            file=file,
+            position=position,
+            mark=find_mark(self._connect(), file, position, self._patience_s),
+        )
+
+    def _gtids_before(self, file: str, position: int) -> str | None:
+        if self._identity.connector == "mariadb":
+            return query(self._connection, f"SELECT BINLOG_GTID_POS('{file}', {position})")[0][0] or None
+        executed, at = GtidSet.decode(self._first(file, EventType.PREVIOUS_GTIDS) or bytes(8)), FilePosition(file)
+        for event, crc32 in peek(self._connect(), file, FIRST, self._patience_s):
+            if at.advance(parse_header(event), contiguous=False) >= position:
+                break
+            if event[4] in GTIDS and isinstance(gtid := gtid_of(event, crc32=crc32), Gtid):
+                executed = executed.add(gtid)
+        return str(executed) or None
 
     def _on_mysql(self, recorded: str, standing: Collection[str], files: Sequence[str]) -> tuple[str, str]:
         """(file to begin with, what of it to pass over)"""
@@ -135,13 +181,7 @@ def executed_at(
     executed = GtidSet.parse(str(query(connection, "SELECT @@GLOBAL.gtid_executed")[0][0]).replace("\n", ""))
     beyond = GtidSet()
     for event, crc32 in peek(connect(), file, position, patience_s):
-        body = event[HEADER_SIZE : len(event) - CHECKSUM_SIZE * crc32]
-        gtid = None
-        if event[4] == EventType.GTID:
-            gtid = parse_gtid(body, anonymous=False).gtid
-        elif event[4] == EventType.GTID_TAGGED:
-            gtid = parse_tagged_gtid(body).gtid
-        if isinstance(gtid, Gtid):
+        if event[4] in GTIDS and isinstance(gtid := gtid_of(event, crc32=crc32), Gtid):
             beyond = beyond.add(gtid)
     if query(connection, "SHOW BINARY LOGS")[-1][0] != file:
         return None

@@ -5,6 +5,7 @@ Reads only: nothing here writes to the source, takes a lock, or decides where to
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,13 +19,14 @@ from connector.settings import Settings
 from connector.source import Stream
 from connector.source.binlog.connection import dump_from_position
 from connector.source.binlog.decoder import Decoder
+from connector.source.binlog.gtid import GtidSet, MariadbGtidList
 from connector.source.binlog.server_errors import from_server
 from connector.source.binlog_changes import Following
 from connector.source.binlog_failover import OtherServer, executed_at
 from connector.source.binlog_proof import find_mark, refuse_another_log
 from connector.source.binlog_stream import BinlogStream
 from connector.source.snapshot import SnapshotPlan, SnapshottingStream
-from connector.source.snapshot_reader import SqlSnapshotReader
+from connector.source.snapshot_reader import SILENCE_S, SqlSnapshotReader
 from connector.source.twins import TwinCheck
 from connector.upstream.address import mysql_address
 from connector.upstream.discover import TableShape, mysql_shape
@@ -71,11 +73,20 @@ class BinlogSource:
         )
 
     def adopt(self, recorded: SourcePosition, standing: Collection[str]) -> SourcePosition:
-        server = OtherServer(self._open(), self._connect, self.identity(), self._source.heartbeat_s)
-        try:
-            return server.adopt(recorded, standing)
-        except pymysql.MySQLError as error:
-            raise from_server(int(error.args[0]), str(error.args[-1])) from error
+        with _answers():
+            return self._server().adopt(recorded, standing)
+
+    def place(self, where: str) -> SourcePosition:
+        file, _, position = where.rpartition(":")
+        with _answers():
+            if position.isdigit() and re.fullmatch(r".+\.\d+", file):
+                return self._server().at(file, int(position))
+            mariadb = self.identity().connector == "mariadb"
+            gtids = str(MariadbGtidList.parse(where) if mariadb else GtidSet.parse(where))
+            return self._server().after(gtids)
+
+    def _server(self) -> OtherServer:
+        return OtherServer(self._open(), self._connect, self.identity(), self._source.heartbeat_s)
 
     def _executed_at(self, at: SourcePosition) -> str | None:
         """MySQL shows what is executed and where the log ends one after the other."""
@@ -101,7 +112,7 @@ class BinlogSource:
         position = after.open_position if after.open_file else after.position
         decoder = Decoder(following, file, position)
         reader = dump_from_position(
-            open_connection(self._source),
+            self._connect(),
             server_id=self._source.server_id or derived_server_id(self._prefix),
             file=file,
             position=position,
@@ -141,11 +152,14 @@ class BinlogSource:
 
     def _open(self) -> Connection:
         if self._connection is None or not self._connection.open:
-            self._connection = open_connection(self._source)
+            self._connection = self._connect()
         return self._connection
 
     def _connect(self) -> Connection:
-        return open_connection(self._source)
+        """A server, or a network, that falls silent in the middle of an answer is given up after a while."""
+        connection = open_connection(self._source)
+        connection._read_timeout = SILENCE_S  # type: ignore[attr-defined]
+        return connection
 
     def _row(self, sql: str, *args: Any) -> tuple[Any, ...]:
         """The first row."""

@@ -7,13 +7,14 @@ the earliest open one begins, because that is where reading has to go on after a
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from connector.errors import CorruptedLog, ForeignLog, UnsupportedChange
+from connector.errors import CorruptedLog, DataRefused, ForeignLog, UnsupportedChange
 from connector.model import Change, PackedRows, SourcePosition, Transaction
 from connector.source.binlog.decoder import Decoder
 from connector.source.binlog.events import EventType
@@ -32,8 +33,11 @@ from connector.source.binlog.marks import MARKING, Marks
 from connector.source.binlog.rows import Rows
 from connector.source.binlog_bridge import Bridge
 from connector.source.binlog_changes import Following, TransactionOrigin, changes
+from connector.source.binlog_skip import GTIDS, Skip
 from connector.source.row_buffer import RowBuffer
 from connector.source.twins import TwinCheck
+
+log = logging.getLogger("connector.source.binlog")
 
 
 class EventReader(Protocol):
@@ -61,6 +65,11 @@ def file_number(name: str) -> int:
         raise CorruptedLog(f"binlog file name {name!r} does not end in a number") from None
 
 
+def _in_transaction(error: DataRefused, gtid: object) -> DataRefused:
+    """The same, with the name under which the transaction can be left out."""
+    return type(error)(f"{error} (transaction {gtid})", hint=error.hint) if gtid else error
+
+
 class BinlogStream:
     """Fulfils `Stream`; without snapshots."""
 
@@ -84,6 +93,7 @@ class BinlogStream:
         self._heard = self._proven = False
         self._marks = Marks(after.mark)
         self._bridge = Bridge(after.bridge, connector)
+        self._skip = Skip(after.skipped)
         self._reader = reader
         self._decoder = decoder
         self._following = following
@@ -102,7 +112,7 @@ class BinlogStream:
         self._items: Iterator[Item] = iter(())
 
     def position(self) -> SourcePosition:
-        if not self._decoder.in_transaction and self._begin is None:
+        if not self._decoder.in_transaction and self._begin is None and not self._skip.inside:
             self._move(*self._decoder.position)
         return self._at
 
@@ -119,6 +129,13 @@ class BinlogStream:
             prepared.rows.close()
 
     def next(self, timeout_s: float) -> Transaction | None:
+        try:
+            return self._next(timeout_s)
+        except (UnsupportedChange, CorruptedLog) as error:
+            gtid = self._begin.gtid if self._begin is not None else self._decoder.transaction
+            raise _in_transaction(error, gtid) from error
+
+    def _next(self, timeout_s: float) -> Transaction | None:
         deadline = time.monotonic() + timeout_s
         left = timeout_s
         while True:
@@ -132,6 +149,10 @@ class BinlogStream:
             event = self._reader.read_event(max(left, 0.0))
             if event is None:
                 return None
+            if self._skip and self._skip.takes(event, crc32=self._decoder.format.crc32):
+                self._leave_out(event)
+                left = deadline - time.monotonic()
+                continue
             self._items = iter(self._decoder.feed(event))
             kind = event[4]
             if kind in MARKING:
@@ -139,6 +160,13 @@ class BinlogStream:
             elif kind == EventType.FORMAT_DESCRIPTION:
                 self._refuse_another_log()
             left = deadline - time.monotonic()
+
+    def _leave_out(self, event: bytes) -> None:
+        gtid = self._skip.left_out
+        if event[4] in GTIDS and gtid is not None:
+            log.warning("transaction left out, as recorded", extra={"gtid": str(gtid)})
+            self._add(gtid)
+        self._decoder.pass_over(event)
 
     def _refuse_another_log(self) -> None:
         """Positions and GTIDs begin anew after a reset, and may look as if the log just went on."""
@@ -212,7 +240,7 @@ class BinlogStream:
             if end.outcome is not Outcome.PREPARED:
                 rows.close()
             return None
-        self._count(begin)
+        self._add(begin.gtid)
         self._move(end.file, end.position)
         if end.outcome is Outcome.PREPARED:
             return None
@@ -236,11 +264,13 @@ class BinlogStream:
         try:
             made = changes(rows.drain(), origin, self._following)
             yield from made if self._twins is None else self._twins(made)
+        except (UnsupportedChange, CorruptedLog) as error:
+            raise _in_transaction(error, origin.gtid) from error
         finally:
             rows.close()
 
-    def _count(self, begin: TransactionBegin) -> None:
-        gtid, gtids = begin.gtid, self._gtids
+    def _add(self, gtid: Gtid | MariadbGtid | None) -> None:
+        gtids = self._gtids
         if isinstance(gtid, Gtid):
             assert isinstance(gtids, GtidSet), "MySQL's GTIDs from a server that is not MySQL"
             self._gtids = gtids.add(gtid)

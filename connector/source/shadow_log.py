@@ -18,7 +18,7 @@ from pathlib import Path
 
 import apsw
 
-from connector.errors import ConnectionLost, CorruptedLog, ForeignLog, PositionLost, PreflightRefused
+from connector.errors import ConnectionLost, CorruptedLog, ForeignLog, PositionLost, PreflightRefused, UsageError
 from connector.model import Change, DatasetCursor, SnapshotProgress, SourceIdentity, SourcePosition, Transaction
 from connector.settings import Settings
 from connector.source import Stream
@@ -62,6 +62,12 @@ class SqliteSource:
         raise ForeignLog(
             f"the source is not the one that was recorded: recorded {recorded.identity}, found {self.identity()}",
             hint="Point source.url at the recorded file, use another topics.prefix, or run `vecsync capture snapshot`.",
+        )
+
+    def place(self, where: str) -> SourcePosition:  # noqa: ARG002
+        raise UsageError(
+            "the position in a change log cannot be set",
+            hint="Run `vecsync capture snapshot`: it reads all rows again.",
         )
 
     def stream(self, after: SourcePosition) -> Stream:

@@ -138,7 +138,7 @@ def _mysql(settings: Settings) -> list[Finding]:
             variables = {name.lower(): value for name, value in _rows(connection, "SHOW GLOBAL VARIABLES")}
             mariadb = "mariadb" in variables.get("version", "").lower()
             found = server_findings(
-                variables, mariadb=mariadb, snapshot=source.snapshot == "initial", server_id=source.server_id
+                variables, mariadb=mariadb, snapshot=source.snapshot != "no_data", server_id=source.server_id
             )
             found += _account(connection, database, source.tables, source.mapping, mariadb=mariadb)
             found += _filters(connection, database)

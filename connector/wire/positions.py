@@ -27,7 +27,7 @@ _FRAME = frame_of(_SCHEMA)
 _PARSED = parse_schema(_SCHEMA)
 
 # What earlier versions did not write yet, by the version of the schema that lacks it: they are read with the defaults.
-_LACKING: tuple[frozenset[str], ...] = (frozenset({"mark", "bridge"}),)
+_LACKING: tuple[frozenset[str], ...] = (frozenset({"mark", "bridge", "skipped"}),)
 
 
 def _readable() -> dict[bytes, Any]:
@@ -65,6 +65,7 @@ def encode_position(position: PublishedPosition) -> bytes:
         "file_began": at.file_began,
         "mark": at.mark and at.mark._asdict(),
         "bridge": at.bridge,
+        "skipped": list(at.skipped),
         "open_file": at.open_file,
         "open_position": at.open_position,
         "dataset_log_seq": at.dataset_log_seq,
@@ -129,6 +130,7 @@ def decode_position(data: bytes) -> PublishedPosition:
         file_began=f["file_began"],
         mark=f["mark"] and LogMark(**f["mark"]),
         bridge=f["bridge"],
+        skipped=tuple(f["skipped"]),
         open_file=f["open_file"],
         open_position=f["open_position"],
         dataset_log_seq=f["dataset_log_seq"],

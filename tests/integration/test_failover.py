@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from connector.broker.connect import open_broker
-from connector.errors import ForeignLog, PositionLost
+from connector.errors import ForeignLog, PositionLost, UnsupportedChange
 from connector.model import DocChange, Lane, PublishedPosition
-from connector.publish import Publisher, recorded_position, request_snapshot
+from connector.publish import publish, recorded_position, request_snapshot, skip_transaction
 from connector.publish.log_state import read_to_end
 from connector.replica import run
 from connector.settings import Settings
@@ -35,6 +35,8 @@ PARTITIONS = 3
 class Site:
     """A source that moves, an embedded log, a replica."""
 
+    mode = "initial"
+
     def __init__(self, database: SqlDatabase, directory: Path) -> None:
         self.directory = directory
         self.at(database)
@@ -44,7 +46,7 @@ class Site:
         """From now on the source is there."""
         self.database = database
         self.settings: Settings = settings(
-            source=source_section(database, snapshot="initial", snapshot_chunk_rows=50),
+            source=source_section(database, snapshot=self.mode, snapshot_chunk_rows=50),
             broker={"kind": "embedded", "path": str(self.directory / "log.db")},
             topics={"partitions": PARTITIONS},
             replica={"path": str(self.directory / "replica.db")},
@@ -53,7 +55,7 @@ class Site:
     def capture(self) -> None:
         source = BinlogSource(self.settings)
         try:
-            Publisher(source, self.broker, self.settings, Event()).run(until_current=True)
+            publish(source, self.broker, self.settings, Event(), until_current=True)
         finally:
             source.close()
 
@@ -86,15 +88,15 @@ class Site:
         found = [decode_value(record.value or b"").change for record in read_to_end(self.broker, lanes)]
         return [change for change in found if isinstance(change, DocChange) and change.order.ordinal]
 
-    def check(self) -> None:
-        """The replica is the source's present state, and every change stands once."""
+    def check(self, *, once: bool = True) -> None:
+        """The replica is the source's present state, and every change stands once, as its GTID tells."""
         run(self.settings, self.broker, Event(), until_current=True)
         server, name = self.database.server, self.database.name
         replica = self.directory / "replica.db"
         assert differences(source_rows(server, name), replica_rows(replica)) == []
         derived_structures_agree(replica)
         counts = Counter((change.source.gtid, change.order.ordinal) for change in self.changes())
-        assert [again for again, times in counts.items() if times > 1] == []
+        assert not once or [again for again, times in counts.items() if times > 1] == []
 
 
 @pytest.fixture
@@ -206,23 +208,84 @@ def test_a_replica_that_lacks_what_was_published_is_refused(replica_pair: Replic
     assert differences(source_rows(site.database.server, site.database.name), rows) == []
 
 
+@pytest.mark.parametrize("why", ["lacks", "purged", "reset"])
+def test_a_snapshot_when_needed(replica_pair: ReplicaPair, site: Site, why: str) -> None:
+    """What only the lost server had goes, and so does what was deleted while nobody could see it."""
+    put(site.database, "one", "two")
+    site.capture()
+    replica_pair.catch_up()
+    if why == "lacks":
+        replica_pair.detach()
+        put(site.database, "lost")
+        site.capture()
+        replica_pair.promote()
+        site.at(on(replica_pair.replica, site))
+    work(site.database)
+    server = site.database.server
+    if why == "purged":
+        put(site.database, "three")
+        purge(server)
+    elif why == "reset":
+        server.query("RESET MASTER" if server.kind == "mariadb" else "RESET BINARY LOGS AND GTIDS")
+    put(site.database, "four")
+    stood = published(site)
+    with pytest.raises((ForeignLog, PositionLost)):
+        site.capture()
+    assert published(site) == stood
+    site.mode = "when_needed"
+    site.at(site.database)
+    site.capture()
+    assert site.recorded().source.epoch == 2
+    put(site.database, "five")
+    site.capture()
+    assert site.recorded().source.epoch == 2
+    site.check(once=why != "reset")  # which gives the same GTIDs again
+
+
+def purge(server: SqlServer) -> None:
+    """All but a new file."""
+    server.query("FLUSH BINARY LOGS")
+    newest = server.query("SHOW BINARY LOGS")[-1][0]
+    deadline = time.monotonic() + 30
+    while server.query("SHOW BINARY LOGS")[0][0] != newest:  # files that somebody reads are passed over
+        assert time.monotonic() < deadline
+        server.query(f"PURGE BINARY LOGS TO '{newest}'")
+        time.sleep(0.1)
+
+
 def test_a_new_primary_that_purged_what_comes_next(replica_pair: ReplicaPair, site: Site) -> None:
     put(site.database, "never published")
     replica_pair.catch_up()
     replica_pair.promote()
-    server = replica_pair.replica
-    site.at(on(server, site))
-    server.query("FLUSH BINARY LOGS")
-    newest = server.query("SHOW BINARY LOGS")[-1][0]
-    deadline = time.monotonic() + 30
-    while server.query("SHOW BINARY LOGS")[0][0] != newest:
-        assert time.monotonic() < deadline
-        server.query(f"PURGE BINARY LOGS TO '{newest}'")
-        time.sleep(0.1)
+    site.at(on(replica_pair.replica, site))
+    purge(replica_pair.replica)
     before = site.recorded()
     with pytest.raises(PositionLost):
         site.capture()
     assert site.recorded() == before
+
+
+def test_what_was_left_out_stays_out_on_another_server(replica_pair: ReplicaPair, site: Site) -> None:
+    """Not even its statement is looked at."""
+    site.database.execute(
+        "CREATE TABLE elsewhere (id INT)", "SET SESSION binlog_format = 'STATEMENT'", "INSERT INTO elsewhere VALUES (1)"
+    )
+    put(site.database, "one")
+    with pytest.raises(UnsupportedChange, match=r"\(transaction .*\)") as refused:
+        site.capture()
+    gtid = str(refused.value).rsplit("(transaction ", 1)[1].rstrip(")")
+    source = BinlogSource(site.settings)
+    skip_transaction(source, site.broker, site.settings, gtid, dry_run=False)
+    source.close()
+    replica_pair.catch_up()
+    for _ in range(2):
+        site.capture()
+        site.check()
+        replica_pair.promote()
+        site.at(on(replica_pair.replica, site))
+        put(site.database, f"two{_}")
+    site.capture()
+    site.check()
 
 
 def test_the_same_server_after_a_restart(replica_pair: ReplicaPair, site: Site) -> None:

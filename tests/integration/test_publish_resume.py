@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from connector.broker import Acknowledged, Admin, Broker, Consumer, Headers, Producer
 from connector.broker.embedded import EmbeddedBroker
-from connector.errors import ConnectionLost, DeliveryFailed, ForeignLog, UnpublishableRow
+from connector.errors import ConnectionLost, DeliveryFailed, ForeignLog, UnpublishableRow, UsageError
 from connector.model import (
     Change,
     CommitOrder,
@@ -92,6 +92,9 @@ class ScriptedSource:
 
     def adopt(self, recorded: SourcePosition, standing: Collection[str]) -> SourcePosition:
         raise ForeignLog("the source is not the one that was recorded")
+
+    def place(self, where: str) -> SourcePosition:
+        raise UsageError(where)
 
     def stream(self, after: SourcePosition) -> ScriptedStream:
         self.streams += 1

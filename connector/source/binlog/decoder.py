@@ -131,9 +131,20 @@ class Decoder:
         return self._at.file, self._at.end
 
     @property
+    def transaction(self) -> str:
+        """GTID of the transaction that the last event fed left unfinished, or was refused in; empty: none, or none is
+        known."""
+        gtid = self._head.head.gtid if self._head is not None else None
+        return "" if gtid is None else str(gtid)
+
+    @property
     def in_transaction(self) -> bool:
         """Whether the last event fed left a transaction unfinished: `position` is then no place to resume at."""
         return self._open or self._head is not None
+
+    def pass_over(self, event: bytes) -> None:
+        """Instead of feeding it: an event of a transaction that is left out. Only its place counts."""
+        self._at.advance(parse_header(event), contiguous=False)
 
     def feed(self, event: bytes) -> Iterable[Item]:
         """Items of one event. Iterate them all before feeding the next: a compressed transaction is decoded as they

@@ -136,6 +136,15 @@ class GtidSet:
     def subtract(self, other: GtidSet) -> GtidSet:
         return GtidSet({key: _difference(mine, other._ranges.get(key, ())) for key, mine in self._ranges.items()})
 
+    @property
+    def single(self) -> Gtid | None:
+        """The one GTID of a set of one."""
+        numbers = [(uuid, tag, *ends) for uuid, tag, intervals in self for ends in intervals]
+        if len(numbers) != 1 or numbers[0][2] != numbers[0][3]:
+            return None
+        uuid, tag, number, _ = numbers[0]
+        return Gtid(uuid, tag, number)
+
     def has(self, text: str) -> bool:
         """Whether all GTIDs of that text are in the set."""
         return GtidSet.parse(text).is_subset(self)
@@ -285,6 +294,11 @@ class MariadbGtidList:
         if gtid.domain not in self._last:
             result._last = {domain: result._last[domain] for domain in sorted(result._last)}
         return result
+
+    @property
+    def single(self) -> MariadbGtid | None:
+        """The one GTID of a list of one."""
+        return next(iter(self)) if len(self._last) == 1 else None
 
     def has(self, text: str) -> bool:
         """Whether the GTID of that text was executed."""

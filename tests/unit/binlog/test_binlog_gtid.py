@@ -165,3 +165,12 @@ def test_integers_of_variable_length_read_back(value: int, before: bytes, after:
 @pytest.mark.parametrize(("raw", "value"), [("00", 0), ("04", 1), ("02", -1), ("06", -2), ("fc", 63)])
 def test_signed_integers_of_variable_length(raw: str, value: int) -> None:
     assert varlen_signed(bytes.fromhex(raw), 0) == (value, 1)
+
+
+def test_a_set_of_one() -> None:
+    uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
+    assert str(GtidSet.parse(f"{uuid}:7").single) == f"{uuid}:7"
+    assert str(GtidSet.parse(f"{uuid}:app:7").single) == f"{uuid}:app:7"
+    assert [GtidSet.parse(text).single for text in ("", f"{uuid}:7-8", f"{uuid}:7:9", f"{uuid}:7:app:7")] == [None] * 4
+    assert str(MariadbGtidList.parse("0-1-7").single) == "0-1-7"
+    assert [MariadbGtidList.parse(text).single for text in ("", "0-1-7,1-1-7")] == [None] * 2

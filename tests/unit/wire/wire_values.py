@@ -113,6 +113,7 @@ positions = st.builds(
         position=counts,
         mark=st.none() | st.builds(LogMark, texts, counts, st.binary(max_size=40)),
         bridge=texts,
+        skipped=st.lists(texts, max_size=3).map(tuple),
         open_file=texts,
         open_position=counts,
         dataset_log_seq=counts,

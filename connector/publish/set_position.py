@@ -1,0 +1,81 @@
+"""Moving the recorded position by command: to another place in the source's log, or past one transaction.
+
+The publisher must not be running. Both are a person's decision to leave something out or to publish it again, so both
+are recorded and logged; nothing here decides by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from threading import Event
+
+from connector.broker import Broker
+from connector.errors import DataRefused, ForeignLog, UsageError
+from connector.model import SourcePosition
+from connector.publish.moving import moved, record
+from connector.publish.publisher import describe, open_log
+from connector.settings import Settings
+from connector.source import Source
+from connector.source.binlog.gtid import GtidSet, MariadbGtidList
+
+log = logging.getLogger("connector.publish")
+
+
+def set_position(
+    source: Source, broker: Broker, settings: Settings, where: str, *, dry_run: bool
+) -> tuple[SourcePosition, SourcePosition]:
+    """(what was recorded, where the next run begins). In a new epoch: what is read again sorts above what stands.
+
+    where: `file:position` or a GTID set. Raises UsageError, ForeignLog and PositionLost for a place that the source
+    does not have, DataRefused without a recorded position.
+    """
+    place = source.place(where)
+    recorded, lanes = open_log(broker, settings, Event())
+    if recorded is None:
+        raise _nothing(settings)
+    at = recorded.source
+    new = replace(place, epoch=at.epoch + 1, skipped=at.skipped, snapshot_done=at.snapshot_done)
+    if not dry_run:
+        moved(broker, settings, lanes, new)
+        log.warning("position set by command", extra={"was": describe(at), "position": describe(new)})
+    return at, new
+
+
+def skip_transaction(source: Source, broker: Broker, settings: Settings, gtid: str, *, dry_run: bool) -> SourcePosition:
+    """Records that this transaction is left out; returns the position, which stays where it is.
+
+    Raises UsageError for what is no GTID of one transaction or was dealt with, DataRefused without a recorded position.
+    """
+    recorded, _ = open_log(broker, settings, Event())
+    if recorded is None:
+        raise _nothing(settings)
+    at = recorded.source
+    if source.identity() != at.identity:
+        raise ForeignLog("the source is not the one that was recorded", hint="Run capture on it first.")
+    name = _one(gtid, at)
+    new = replace(at, skipped=(*at.skipped, name))
+    if not dry_run:
+        record(broker, settings, new, recorded.ends)
+        log.warning("transaction will be left out, by command", extra={"gtid": name, "position": describe(at)})
+    return new
+
+
+def _one(text: str, at: SourcePosition) -> str:
+    """As the log names it."""
+    kind = MariadbGtidList if at.identity.connector == "mariadb" else GtidSet
+    given = kind.parse(text)
+    if given.single is None:
+        raise UsageError(f"{text!r} is not the GTID of one transaction", hint="The error that stops capture names it.")
+    name = str(given.single)
+    if kind.parse(at.gtid_set or "").has(name):
+        raise UsageError(f"{name} was dealt with already", hint="`vecsync capture position show` prints what was.")
+    if name in at.skipped:
+        raise UsageError(f"{name} is left out already", hint="`vecsync capture position show` prints what is.")
+    return name
+
+
+def _nothing(settings: Settings) -> DataRefused:
+    return DataRefused(
+        f"nothing is recorded for prefix {settings.topics.prefix!r}", hint="Run `vecsync capture run` first."
+    )
