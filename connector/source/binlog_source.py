@@ -34,6 +34,8 @@ from connector.upstream.mysql import open_connection
 
 Connection: TypeAlias = "pymysql.Connection[Any]"
 
+_ROTATIONS = 5  # the log may be rotated while its end is looked at; not again and again
+
 
 class BinlogSource:
     """Fulfils `Source`."""
@@ -61,16 +63,27 @@ class BinlogSource:
         return SourcePosition(identity, file=file, position=position, gtid_set=gtids)
 
     def start(self, epoch: int) -> SourcePosition:
-        at = self.head()
+        at, gtids = self._start()
         return SourcePosition(
             at.identity,
             epoch=epoch,
-            gtid_set=self._executed_at(at),
+            gtid_set=gtids,
             file=at.file,
             position=at.position,
             mark=find_mark(self._connect(), at.file, at.position, self._source.heartbeat_s),
             snapshot_done=self._source.snapshot == "no_data",
         )
+
+    def _start(self) -> tuple[SourcePosition, str | None]:
+        """The end of the log, and exactly the GTIDs before it: MySQL shows these one after the other."""
+        for _ in range(_ROTATIONS):
+            at = self.head()
+            if at.identity.connector == "mariadb" or at.gtid_set is None:
+                break
+            gtids = executed_at(self._open(), self._connect, at.file, at.position, self._source.heartbeat_s)
+            if gtids is not None:
+                return at, gtids
+        return at, at.gtid_set
 
     def adopt(self, recorded: SourcePosition, standing: Collection[str]) -> SourcePosition:
         with _answers():
@@ -87,13 +100,6 @@ class BinlogSource:
 
     def _server(self) -> OtherServer:
         return OtherServer(self._open(), self._connect, self.identity(), self._source.heartbeat_s)
-
-    def _executed_at(self, at: SourcePosition) -> str | None:
-        """MySQL shows what is executed and where the log ends one after the other."""
-        if at.identity.connector == "mariadb" or at.gtid_set is None:
-            return at.gtid_set
-        heartbeat_s = self._source.heartbeat_s
-        return executed_at(self._open(), self._connect, at.file, at.position, heartbeat_s) or at.gtid_set
 
     def stream(self, after: SourcePosition) -> Stream:
         identity = self.identity()

@@ -67,7 +67,7 @@ def file_number(name: str) -> int:
 
 def _in_transaction(error: DataRefused, gtid: object) -> DataRefused:
     """The same, with the name under which the transaction can be left out."""
-    return type(error)(f"{error} (transaction {gtid})", hint=error.hint) if gtid else error
+    return type(error)(f"{error} (transaction {gtid})", hint=error.hint)
 
 
 class BinlogStream:
@@ -133,6 +133,8 @@ class BinlogStream:
             return self._next(timeout_s)
         except (UnsupportedChange, CorruptedLog) as error:
             gtid = self._begin.gtid if self._begin is not None else self._decoder.transaction
+            if not gtid:
+                raise
             raise _in_transaction(error, gtid) from error
 
     def _next(self, timeout_s: float) -> Transaction | None:
@@ -265,6 +267,8 @@ class BinlogStream:
             made = changes(rows.drain(), origin, self._following)
             yield from made if self._twins is None else self._twins(made)
         except (UnsupportedChange, CorruptedLog) as error:
+            if not origin.gtid:
+                raise
             raise _in_transaction(error, origin.gtid) from error
         finally:
             rows.close()
