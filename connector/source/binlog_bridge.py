@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from connector.errors import ForeignLog
 from connector.source.binlog.gtid import Gtid, GtidSet, MariadbGtid, MariadbGtidList
-from connector.source.binlog.items import TransactionBegin
 
 
 class Bridge:
@@ -25,13 +24,13 @@ class Bridge:
     def __str__(self) -> str:
         return str(self._left)
 
-    def passes(self, begin: TransactionBegin) -> bool:
-        """Whether that transaction was dealt with. Ask once for each, in the order of the log.
+    def passes(self, gtid: Gtid | MariadbGtid | None, file: str, position: int) -> bool:
+        """Whether the transaction that begins there was dealt with. Ask once for each, in the order of the log.
 
         MySQL: it is in the set. MariaDB: it comes no later in its domain than the last one that was dealt with.
         Raises ForeignLog when that one is missing where it had to be.
         """
-        gtid, left = begin.gtid, self._left
+        left = self._left
         if isinstance(gtid, Gtid) and isinstance(left, GtidSet):
             if gtid not in left:
                 return False
@@ -45,7 +44,7 @@ class Bridge:
                 self._left = left.without(gtid.domain)
             elif gtid.sequence >= last.sequence:
                 raise ForeignLog(
-                    f"{gtid} stands at {begin.file}:{begin.position}, and {last}, which was published, not before it: "
+                    f"{gtid} stands at {file}:{position}, and {last}, which was published, not before it: "
                     "the source's log diverged from the one that was read"
                 )
             return True

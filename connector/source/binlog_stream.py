@@ -165,7 +165,7 @@ class BinlogStream:
 
     def _leave_out(self, event: bytes) -> None:
         gtid = self._skip.left_out
-        if event[4] in GTIDS and gtid is not None:
+        if event[4] in GTIDS and self._is_new(gtid, *self._decoder.position):
             log.warning("transaction left out, as recorded", extra={"gtid": str(gtid)})
             self._add(gtid)
         self._decoder.pass_over(event)
@@ -194,7 +194,7 @@ class BinlogStream:
             self._rows.add(item)
         elif isinstance(item, TransactionBegin):
             self._begin = item
-            self._new = self._is_new(item)
+            self._new = self._is_new(item.gtid, item.file, item.position)
         elif isinstance(item, Savepoint):
             if item.rollback:
                 self._rows.roll_back_to(item.name)
@@ -222,12 +222,12 @@ class BinlogStream:
         else:
             prepared.rows.close()
 
-    def _is_new(self, begin: TransactionBegin) -> bool:
+    def _is_new(self, gtid: Gtid | MariadbGtid | None, file: str, position: int) -> bool:
         """False for what is read again only to find the transactions that were prepared in it, and for what was dealt
         with on another server."""
-        if (file_number(begin.file), begin.position) < self._dealt_with:
+        if (file_number(file), position) < self._dealt_with:
             return False
-        return not (self._bridge and self._bridge.passes(begin))
+        return not (self._bridge and self._bridge.passes(gtid, file, position))
 
     def _end(self, end: TransactionEnd) -> Transaction | None:
         begin, rows = self._begin, self._rows
