@@ -6,7 +6,6 @@ replicas, and the numbers of lost transactions may have been given to others. No
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -32,7 +31,7 @@ WAYS_OUT = (
     "snapshot`: the next run reads all rows again and withdraws what only the lost server had."
 )
 _PURGED = "Point source.url at a server that keeps its binlogs longer, or run `vecsync capture snapshot`."
-_SETTLE_S = 10.0
+_SETTLE_S = 1  # usually well under a millisecond
 _BOUNDARY = "A position is where an event GTID begins in SHOW BINLOG EVENTS IN '...', or the end of a file."
 _BETWEEN = GTIDS | {
     EventType.ANONYMOUS_GTID,
@@ -95,13 +94,14 @@ class OtherServer:
             raise UsageError(f"{file}:{position} is inside a transaction", hint=_BOUNDARY)
         return SourcePosition(
             self._identity,
-            gtid_set=self._gtids_before(file, position),
+            gtid_set=self.gtids_before(file, position),
             file=file,
             position=position,
             mark=find_mark(self._connect(), file, position, self._patience_s),
         )
 
-    def _gtids_before(self, file: str, position: int) -> str | None:
+    def gtids_before(self, file: str, position: int) -> str | None:
+        """What the log says of that place itself. MySQL: read up to there, which takes a while in a large file."""
         if self._identity.connector == "mariadb":
             return query(self._connection, f"SELECT BINLOG_GTID_POS('{file}', {position})")[0][0] or None
         executed, at = GtidSet.decode(self._first(file, EventType.PREVIOUS_GTIDS) or bytes(8)), FilePosition(file)
@@ -169,15 +169,14 @@ def executed_at(
     connection: Connection, connect: Callable[[], Connection], file: str, position: int, patience_s: float
 ) -> str | None:
     """MySQL: exactly the GTIDs that are executed or were purged before that place, which was the end of the log a
-    moment ago. None: the server has none, or the log was rotated meanwhile.
+    moment ago. None: that cannot be said without reading the file: the log was rotated meanwhile, or somebody holds a
+    GTID for long; or there are none.
 
     A transaction is in the log before it counts as executed, so it is waited for; what came after is taken off.
     """
-    deadline = time.monotonic() + _SETTLE_S
     owned = query(connection, "SELECT @@GLOBAL.gtid_owned")[0][0]
-    while owned and time.monotonic() < deadline:
-        if query(connection, f"SELECT WAIT_FOR_EXECUTED_GTID_SET('{owned_gtids(owned)}', 1)")[0][0] == 0:
-            break
+    if owned and query(connection, f"SELECT WAIT_FOR_EXECUTED_GTID_SET('{owned_gtids(owned)}', {_SETTLE_S})")[0][0]:
+        return None
     executed = GtidSet.parse(str(query(connection, "SELECT @@GLOBAL.gtid_executed")[0][0]).replace("\n", ""))
     beyond = GtidSet()
     for event, crc32 in peek(connect(), file, position, patience_s):

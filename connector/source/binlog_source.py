@@ -34,8 +34,6 @@ from connector.upstream.mysql import open_connection
 
 Connection: TypeAlias = "pymysql.Connection[Any]"
 
-_ROTATIONS = 5  # the log may be rotated while its end is looked at; not again and again
-
 
 class BinlogSource:
     """Fulfils `Source`."""
@@ -63,27 +61,24 @@ class BinlogSource:
         return SourcePosition(identity, file=file, position=position, gtid_set=gtids)
 
     def start(self, epoch: int) -> SourcePosition:
-        at, gtids = self._start()
+        at = self.head()
         return SourcePosition(
             at.identity,
             epoch=epoch,
-            gtid_set=gtids,
+            gtid_set=self._executed_at(at),
             file=at.file,
             position=at.position,
             mark=find_mark(self._connect(), at.file, at.position, self._source.heartbeat_s),
             snapshot_done=self._source.snapshot == "no_data",
         )
 
-    def _start(self) -> tuple[SourcePosition, str | None]:
-        """The end of the log, and exactly the GTIDs before it: MySQL shows these one after the other."""
-        for _ in range(_ROTATIONS):
-            at = self.head()
-            if at.identity.connector == "mariadb" or at.gtid_set is None:
-                break
-            gtids = executed_at(self._open(), self._connect, at.file, at.position, self._source.heartbeat_s)
-            if gtids is not None:
-                return at, gtids
-        return at, at.gtid_set
+    def _executed_at(self, at: SourcePosition) -> str | None:
+        """Exactly the GTIDs before the end of the log: MySQL shows the two one after the other."""
+        if at.identity.connector == "mariadb" or at.gtid_set is None:
+            return at.gtid_set
+        with _answers():
+            executed = executed_at(self._open(), self._connect, at.file, at.position, self._source.heartbeat_s)
+            return executed or self._server().gtids_before(at.file, at.position)
 
     def adopt(self, recorded: SourcePosition, standing: Collection[str]) -> SourcePosition:
         with _answers():
