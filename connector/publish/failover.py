@@ -16,7 +16,7 @@ from typing import NamedTuple
 from connector.broker import Broker
 from connector.errors import ForeignLog
 from connector.model import CommitOrder, Lane, PublishedPosition, SourceIdentity, SourcePosition, Transaction
-from connector.publish.log_state import order_of, read_to_end
+from connector.publish.log_state import order_of, present_ends, read_to_end
 from connector.publish.resume import Tail
 from connector.source import Source, Stream
 from connector.source.binlog.gtid import GtidSet, MariadbGtidList
@@ -113,7 +113,11 @@ def cross(
     ends: Mapping[Lane, int],
     tombstones: frozenset[str],
 ) -> tuple[PublishedPosition, Mapping[Lane, Tail], Crossing]:
-    """Where publishing goes on, and what stands. Raises ForeignLog and PositionLost, as `Source.adopt` does."""
+    """Where publishing goes on, and what stands. Raises ForeignLog and PositionLost, as `Source.adopt` does.
+
+    A snapshot that was not done begins again, at the end of the new log. What stands goes with the floor that ends it,
+    so nothing of that may be skipped, and the source has all of it: its rows are read.
+    """
     at = recorded.source
     found = source.identity()
     epoch = at.epoch + (found != at.identity)
@@ -129,19 +133,25 @@ def cross(
         earlier.append(Standing(lane, key, order, record.offset))
         if record.topic not in tombstones and record.value is not None and order.ordinal:
             gtid = decode_value(record.value).change.source.gtid
-            if gtid is None:
+            if gtid is not None:
+                gtids[_place(order)] = gtid
+            elif found != at.identity:
                 raise ForeignLog(
                     f"the source is another server now, and what stands at offset {record.offset} of {record.topic}"
                     f"[{record.partition}] has no GTID to know it by",
                     hint="Point source.url at the recorded server, or run `vecsync capture snapshot`.",
                 )
-            gtids[_place(order)] = gtid
     if found != at.identity:
         at = source.adopt(at, _one_domain(set(gtids.values()), at.identity))
         log.warning(
             "the source is another server now",
             extra={"recorded": str(recorded.source.identity), "found": str(found), "epoch": at.epoch},
         )
+    if not at.snapshot_done:
+        if found != recorded.source.identity:
+            at = replace(source.start(at.epoch), skipped=at.skipped, snapshot_done=False)
+            recorded = replace(recorded, ends=present_ends(broker, ends))
+        return replace(recorded, source=at), tails, crossing
     done = (MariadbGtidList if at.identity.connector == "mariadb" else GtidSet).parse(at.gtid_set or "")
     for lane, key, order, offset in earlier:
         # Rows of a snapshot are read again. A tombstone that landed alone has no name; sent again it does no harm.

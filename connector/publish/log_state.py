@@ -5,7 +5,7 @@ Reads only. The waiting that must come first (docs/guarantees.md, "Taking over")
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from connector.broker import Broker, Record
 from connector.errors import CorruptedLog, ForeignTopic, Unreachable
@@ -18,13 +18,17 @@ _PATIENCE_S = 60.0  # a broker that serves nothing for this long while records s
 _BATCH = 2000
 
 
-def read_to_end(broker: Broker, starts: Mapping[Lane, int]) -> Iterator[Record]:
-    """Every record from those offsets to the end offsets of this moment. Raises Unreachable and ForeignTopic."""
+def present_ends(broker: Broker, lanes: Iterable[Lane]) -> dict[Lane, int]:
     admin = broker.admin()
     try:
-        ends = admin.end_offsets(list(starts))
+        return dict(admin.end_offsets(list(lanes)))
     finally:
         admin.close()
+
+
+def read_to_end(broker: Broker, starts: Mapping[Lane, int]) -> Iterator[Record]:
+    """Every record from those offsets to the end offsets of this moment. Raises Unreachable and ForeignTopic."""
+    ends = present_ends(broker, starts)
     for lane, start in starts.items():
         if start > ends[lane]:
             raise ForeignTopic(

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from connector.broker import Broker
 from connector.model import Lane, PublishedPosition, SourcePosition
+from connector.publish.log_state import present_ends
 from connector.settings import Settings
 from connector.topics import positions_topic
 from connector.wire import encode_position, position_key
@@ -19,12 +20,7 @@ _FLUSH_S = 30
 
 def moved(broker: Broker, settings: Settings, lanes: Sequence[Lane], to: SourcePosition) -> None:
     """Records `to`, with the present ends of the lanes; returns when that is acknowledged."""
-    admin = broker.admin()
-    try:
-        ends = dict(admin.end_offsets(lanes))
-    finally:
-        admin.close()
-    record(broker, settings, to, ends)
+    record(broker, settings, to, present_ends(broker, lanes))
 
 
 def record(broker: Broker, settings: Settings, source: SourcePosition, ends: Mapping[Lane, int]) -> None:

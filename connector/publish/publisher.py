@@ -20,7 +20,7 @@ from connector.errors import DeliveryFailed, UnpublishableRow, VecsyncError
 from connector.model import DocChange, Lane, PackedRows, PublishedPosition, SourcePosition, Transaction
 from connector.publish.dead_letters import dead_letter_headers, marker
 from connector.publish.failover import Crossing, cross, crosses
-from connector.publish.log_state import highest_epoch, read_tails, recorded_position
+from connector.publish.log_state import highest_epoch, present_ends, read_tails, recorded_position
 from connector.publish.resume import Tail
 from connector.publish.routing import Outgoing, OutgoingRow, Router, value_of
 from connector.publish.setup import create_topics, followed_topics
@@ -166,11 +166,7 @@ def _open(source: Source, broker: Broker, settings: Settings, stop: Event) -> _L
     if recorded is None:
         # Without a position whatever stands here may be of any source: everything new must sort above it.
         epoch = 1 + highest_epoch(broker, lanes, tombstones)
-        admin = broker.admin()
-        try:
-            ends = dict(admin.end_offsets(lanes))
-        finally:
-            admin.close()
+        ends = present_ends(broker, lanes)
         recorded = PublishedPosition(source.start(epoch), ends, closed=False, ts_us=0)
         return _LogState(recorded, {lane: Tail() for lane in lanes}, router, dead_letters)
     ends = {lane: recorded.ends.get(lane, 0) for lane in lanes}

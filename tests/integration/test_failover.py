@@ -24,7 +24,14 @@ from connector.topics import table_topics
 from connector.wire import decode_position, decode_value, encode_position, position_key
 from tests.servers.fix_replicas import ReplicaPair
 from tests.servers.model import SqlDatabase, SqlServer
-from tests.system.compare import derived_structures_agree, differences, replica_rows, source_rows
+from tests.system.compare import (
+    derived_structures_agree,
+    differences,
+    replica_datasets,
+    replica_rows,
+    source_datasets,
+    source_rows,
+)
 from tests.system.schema import create_tables
 from tests.system.settings import settings, source_section
 
@@ -94,6 +101,7 @@ class Site:
         server, name = self.database.server, self.database.name
         replica = self.directory / "replica.db"
         assert differences(source_rows(server, name), replica_rows(replica)) == []
+        assert replica_datasets(replica) == source_datasets(server, name)
         derived_structures_agree(replica)
         counts = Counter((change.source.gtid, change.order.ordinal) for change in self.changes())
         assert not once or [again for again, times in counts.items() if times > 1] == []
@@ -136,8 +144,8 @@ def published(site: Site) -> list[tuple[Any, ...]]:
     return [(change.op, change.key, change.order) for change in site.changes()]
 
 
-@pytest.mark.parametrize("ended", ["in order", "with records beyond its position"])
-def test_a_promoted_replica_is_followed(replica_pair: ReplicaPair, site: Site, ended: str) -> None:
+def test_a_promoted_replica_is_followed(replica_pair: ReplicaPair, site: Site) -> None:
+    """With records beyond the recorded position, as a crash leaves them, and in order."""
     begin = site.recorded()
     replica_pair.replica.query("FLUSH BINARY LOGS")
     put(site.database, "one", "two", "three")
@@ -145,9 +153,9 @@ def test_a_promoted_replica_is_followed(replica_pair: ReplicaPair, site: Site, e
     work(site.database)
     site.capture()
     stood = published(site)
-    if ended != "in order":
-        put(site.database, "four")  # committed, replicated, and not published yet
-        site.rewind(begin)
+    assert stood
+    put(site.database, "four")  # committed, replicated, and not published yet
+    site.rewind(begin)
     replica_pair.catch_up()
     replica_pair.promote()
     site.at(on(replica_pair.replica, site))
@@ -156,7 +164,6 @@ def test_a_promoted_replica_is_followed(replica_pair: ReplicaPair, site: Site, e
     recorded = site.recorded().source
     assert (recorded.epoch, recorded.bridge) == (begin.source.epoch + 1, "")
     assert recorded.identity != begin.source.identity
-    assert published(site)[: len(stood)] != []
     assert set(stood) <= set(published(site))
     site.check()
 
@@ -178,9 +185,17 @@ def test_a_promoted_replica_is_followed(replica_pair: ReplicaPair, site: Site, e
     assert site.recorded().source.epoch == begin.source.epoch + 2
     site.check()
 
+    # The same server after a restart is the same.
+    put(site.database, "seven")
+    site.database.server.restart()
+    put(site.database, "eight")
+    site.capture()
+    assert site.recorded().source.epoch == begin.source.epoch + 2
+    site.check()
 
-@pytest.mark.parametrize("ended", ["in order", "with records beyond its position"])
-def test_a_replica_that_lacks_what_was_published_is_refused(replica_pair: ReplicaPair, site: Site, ended: str) -> None:
+
+def test_a_replica_that_lacks_what_was_published_is_refused(replica_pair: ReplicaPair, site: Site) -> None:
+    """With records beyond the recorded position, as a crash leaves them, and in order."""
     begin = site.recorded()
     put(site.database, "one")
     replica_pair.catch_up()
@@ -189,18 +204,17 @@ def test_a_replica_that_lacks_what_was_published_is_refused(replica_pair: Replic
     site.capture()
     lost = max(site.changes(), key=lambda change: change.order).source.gtid
     assert lost is not None
-    if ended != "in order":
-        site.rewind(begin)
-    before, stood = site.recorded(), published(site)
+    ended, stood = site.recorded(), published(site)
     replica_pair.promote()
     site.at(on(replica_pair.replica, site))
-    for _ in range(2):
+    for n, before in enumerate((ended, begin, begin)):
+        site.rewind(before)
         with pytest.raises(ForeignLog, match=lost) as refused:
             site.capture()
         assert "capture snapshot" in refused.value.hint
-        put(site.database, f"new{_}")  # MariaDB: under the numbers of those that were lost
-    assert site.recorded() == before
-    assert published(site) == stood
+        assert site.recorded() == before
+        assert published(site) == stood
+        put(site.database, f"new{n}")  # MariaDB: under the numbers of those that were lost
     site.ask()
     site.capture()
     run(site.settings, site.broker, Event(), until_current=True)
@@ -208,38 +222,46 @@ def test_a_replica_that_lacks_what_was_published_is_refused(replica_pair: Replic
     assert differences(source_rows(site.database.server, site.database.name), rows) == []
 
 
-@pytest.mark.parametrize("why", ["lacks", "purged", "reset"])
-def test_a_snapshot_when_needed(replica_pair: ReplicaPair, site: Site, why: str) -> None:
+def test_a_snapshot_when_needed(replica_pair: ReplicaPair, site: Site) -> None:
     """What only the lost server had goes, and so does what was deleted while nobody could see it."""
     put(site.database, "one", "two")
     site.capture()
     replica_pair.catch_up()
-    if why == "lacks":
-        replica_pair.detach()
-        put(site.database, "lost")
-        site.capture()
-        replica_pair.promote()
-        site.at(on(replica_pair.replica, site))
+    replica_pair.detach()
+    put(site.database, "lost")
+    site.capture()
+    replica_pair.promote()
+    site.at(on(replica_pair.replica, site))
+    begins_again_when_needed(site, "it lacks what was published")
+
+    put(site.database, "three")
+    purge(site.database.server)
+    begins_again_when_needed(site, "it was purged")
+
+    put(site.database, "never seen")
+    site.database.server.query(
+        "RESET MASTER" if replica_pair.replica.kind == "mariadb" else "RESET BINARY LOGS AND GTIDS"
+    )
+    begins_again_when_needed(site, "it was reset", once=False)  # the same GTIDs are given again
+
+
+def begins_again_when_needed(site: Site, why: str, *, once: bool = True) -> None:
+    """And not before."""
     work(site.database)
-    server = site.database.server
-    if why == "purged":
-        put(site.database, "three")
-        purge(server)
-    elif why == "reset":
-        server.query("RESET MASTER" if server.kind == "mariadb" else "RESET BINARY LOGS AND GTIDS")
-    put(site.database, "four")
-    stood = published(site)
+    put(site.database, f"before: {why}")
+    before, stood = site.recorded().source, published(site)
+    site.mode = "initial"
+    site.at(site.database)
     with pytest.raises((ForeignLog, PositionLost)):
         site.capture()
     assert published(site) == stood
     site.mode = "when_needed"
     site.at(site.database)
     site.capture()
-    assert site.recorded().source.epoch == 2
-    put(site.database, "five")
+    put(site.database, f"after: {why}")
     site.capture()
-    assert site.recorded().source.epoch == 2
-    site.check(once=why != "reset")  # which gives the same GTIDs again
+    assert site.recorded().source.epoch == before.epoch + 1
+    site.check(once=once)
 
 
 def purge(server: SqlServer) -> None:
@@ -265,33 +287,50 @@ def test_a_new_primary_that_purged_what_comes_next(replica_pair: ReplicaPair, si
     assert site.recorded() == before
 
 
+def test_a_snapshot_that_was_not_done(replica_pair: ReplicaPair, site: Site) -> None:
+    """It begins again there; what stands beyond the position goes with the floor that ends it, and is read again."""
+    begin = site.positions()[0]
+    assert not begin.source.snapshot_done
+    site.database.execute("INSERT INTO vec_dataset (dataset_id, description) VALUES ('e', 'also this one')")
+    put(site.database, "one", "two")
+    site.capture()
+    work(site.database)
+    site.capture()
+    site.rewind(begin)
+    replica_pair.catch_up()
+    replica_pair.promote()
+    site.at(on(replica_pair.replica, site))
+    put(site.database, "three")
+    site.capture()
+    site.check()
+    claim = next(position for position in site.positions() if position.source.epoch == begin.source.epoch + 1)
+    work(site.database)
+    site.capture()
+    site.rewind(claim)
+    site.capture()
+    site.check()
+
+
 def test_what_was_left_out_stays_out_on_another_server(replica_pair: ReplicaPair, site: Site) -> None:
-    """Not even its statement is looked at."""
+    """Not even its statement is looked at, where it was the last that was dealt with and where it was not."""
+    pair = replica_pair
     site.database.execute(
         "CREATE TABLE elsewhere (id INT)", "SET SESSION binlog_format = 'STATEMENT'", "INSERT INTO elsewhere VALUES (1)"
     )
-    put(site.database, "one")
     with pytest.raises(UnsupportedChange, match=r"\(transaction .*\)") as refused:
         site.capture()
     gtid = str(refused.value).rsplit("(transaction ", 1)[1].rstrip(")")
     source = BinlogSource(site.settings)
     skip_transaction(source, site.broker, site.settings, gtid, dry_run=False)
     source.close()
-    replica_pair.catch_up()
-    for _ in range(2):
+    for n in range(2):
         site.capture()
         site.check()
-        replica_pair.promote()
-        site.at(on(replica_pair.replica, site))
-        put(site.database, f"two{_}")
-    site.capture()
-    site.check()
-
-
-def test_the_same_server_after_a_restart(replica_pair: ReplicaPair, site: Site) -> None:
-    put(site.database, "one")
-    replica_pair.primary.restart()
-    put(site.database, "two")
-    site.capture()
-    assert site.recorded().source.epoch == 1
-    site.check()
+        pair.catch_up()
+        pair.promote()
+        site.at(on(pair.replica, site))
+        put(site.database, f"there{n}")
+        site.capture()
+        site.check()
+        assert site.recorded().source.bridge == ""
+        pair = pair.swapped()
