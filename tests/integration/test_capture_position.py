@@ -11,7 +11,8 @@ import pytest
 
 from tests.servers.model import SqlDatabase
 from tests.system.schema import create_tables
-from tests.system.site import Site, embedded_log, sql_source
+from tests.system.site import SiteHere as Site
+from tests.system.site import embedded_log, sql_source
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from connector.source.binlog_source import BinlogSource
 from tests.servers.fix_provider import server_needed
 from tests.servers.fix_sql import fresh_database
 from tests.servers.model import Provider, SqlDatabase, SqlKind
+from tests.system.packed import unpacked
 from tests.system.schema import create_tables
 from tests.system.settings import settings, source_section
 
@@ -65,7 +66,7 @@ def read(source: BinlogSource, after: SourcePosition) -> tuple[list[str], Source
             assert time.monotonic() < deadline
             transaction = stream.next(0.2)
             if transaction is not None:
-                found += [change.key.id for change in transaction.changes]  # type: ignore[union-attr]
+                found += [change.key.id for change in unpacked(transaction.changes)]  # type: ignore[union-attr]
         return found, stream.position()
     finally:
         stream.close()
