@@ -39,8 +39,17 @@ class Standing(NamedTuple):
 class Crossing:
     """Knows which transaction the stream is at."""
 
-    def __init__(self) -> None:
+    def __init__(self, connector: str) -> None:
         self.transaction = ""
+        self._kind = gtids_of(connector)
+        self._after = ""
+
+    def enter(self, transaction: Transaction) -> None:
+        self.transaction, self._after = transaction.id, transaction.after.gtid_set or ""
+
+    def left_behind(self, gtid: str) -> bool:
+        """Whether the stream is past that transaction."""
+        return gtid != self.transaction and self._kind.parse(self._after).has(gtid)
 
     def watch(self, stream: Stream) -> Stream:
         return _Watched(stream, self)
@@ -56,7 +65,7 @@ class _Watched:
     def next(self, timeout_s: float) -> Transaction | None:
         transaction = self._inner.next(timeout_s)
         if transaction is not None:
-            self._crossing.transaction = transaction.id
+            self._crossing.enter(transaction)
         return transaction
 
     def position(self) -> SourcePosition:
@@ -91,12 +100,19 @@ class TailAcross(Tail):
         if waiting is None or order.ordinal == 0:
             return end
         offset = waiting.pop((self._crossing.transaction, order.ordinal), None)
+        if offset is None:
+            # What did not come again where it had to would keep all later changes of its key out.
+            for name in [name for name in waiting if self._crossing.left_behind(name[0])]:
+                del waiting[name]
+            offset = -1 if waiting else None
         if not waiting:
             del self._waiting[key]
-        if end is not None:
-            return end
-        # Of one key what comes before a record that stands was superseded by it, and is gone by compaction.
-        return 0 if offset is None else offset + 1
+        # Of one key what comes before a record that stands (-1) was superseded by it, and is gone by compaction.
+        return end if end is not None or offset is None else offset + 1
+
+
+def gtids_of(connector: str) -> type[GtidSet] | type[MariadbGtidList]:
+    return MariadbGtidList if connector == "mariadb" else GtidSet
 
 
 def crosses(found: SourceIdentity, recorded: SourcePosition, tails: Mapping[Lane, Tail]) -> bool:
@@ -121,7 +137,7 @@ def cross(
     at = recorded.source
     found = source.identity()
     epoch = at.epoch + (found != at.identity)
-    crossing = Crossing()
+    crossing = Crossing(at.identity.connector)
     tails = {lane: TailAcross(crossing) for lane in ends}
     earlier: list[Standing] = []
     gtids: dict[Place, str] = {}
@@ -152,7 +168,7 @@ def cross(
             at = replace(source.start(at.epoch), skipped=at.skipped, snapshot_done=False)
             recorded = replace(recorded, ends=present_ends(broker, ends))
         return replace(recorded, source=at), tails, crossing
-    done = (MariadbGtidList if at.identity.connector == "mariadb" else GtidSet).parse(at.gtid_set or "")
+    done = gtids_of(at.identity.connector).parse(at.gtid_set or "")
     for lane, key, order, offset in earlier:
         # Rows of a snapshot are read again. A tombstone that landed alone has no name; sent again it does no harm.
         name = gtids.get(_place(order))
