@@ -109,6 +109,8 @@ def capture_status(settings: Settings) -> CaptureStatus:
 
 def distance(at: SourcePosition, head: SourcePosition) -> tuple[bool, int | None]:
     """Whether everything up to `head` is dealt with, and how much is left where that can be counted. Pure."""
+    if at.identity != head.identity:
+        return False, None
     if head.file:
         if at.file == head.file:
             behind = max(0, head.position - at.position)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -70,6 +71,13 @@ MYSQL = SourceIdentity("mysql", "u")
 )
 def test_distance_in_binlogs(at: SourcePosition, head: tuple[str, int], expected: tuple[bool, int | None]) -> None:
     assert distance(at, SourcePosition(MYSQL, file=head[0], position=head[1])) == expected
+
+
+def test_distance_to_another_server() -> None:
+    """Files of the same name have nothing to do with each other."""
+    head = SourcePosition(replace(MYSQL, uuid="another"), file="binlog.000002", position=100)
+    at = SourcePosition(MYSQL, file="binlog.000002", position=100, snapshot_done=True)
+    assert distance(at, head) == (False, None)
 
 
 def test_distance_in_trigger_logs() -> None:
