@@ -223,17 +223,18 @@ def test_a_leader_epoch_comes_with_records_and_may_be_given_back(log: KafkaLog) 
 
 
 def wait_for_controller(log: KafkaLog, topic: str) -> None:
-    """The node that was killed may have been it; until there is another one a topic's settings cannot be asked for."""
-    admin, deadline = log.broker.admin(), time.monotonic() + 120
-    try:
-        while True:
-            try:
-                admin.describe([topic])
-                return
-            except Unreachable:
-                assert time.monotonic() < deadline
-    finally:
-        admin.close()
+    """The node that was killed may have been it; until there is another one a topic's settings cannot be asked for, and
+    a client that was told of the dead one goes on waiting for that."""
+    deadline = time.monotonic() + 120
+    while True:
+        admin = log.broker.admin()
+        try:
+            admin.describe([topic])
+            return
+        except Unreachable:
+            assert time.monotonic() < deadline
+        finally:
+            admin.close()
 
 
 @pytest.mark.long
