@@ -90,6 +90,11 @@ class SourceSettings(Section):
     )
     poll_interval_s: float = Field(0.01, gt=0, description="Seconds between two looks into a trigger log.")
     tls: TlsSettings | None = Field(None, description="Encrypt the connection.")
+    plaintext: bool = Field(
+        False,
+        description="Do not encrypt where the server offers it either: costs both ends less, and is for a server on "
+        "this machine or in a network that is trusted.",
+    )
 
     @field_validator("url")
     @classmethod
@@ -103,6 +108,8 @@ class SourceSettings(Section):
         scheme = self.url.split(":", 1)[0]
         if scheme != self.kind:
             raise ValueError(f"kind is {self.kind!r} and the url begins with {scheme!r}")
+        if self.plaintext and self.tls is not None:
+            raise ValueError("tls asks for encryption, and plaintext for none; leave one of them out")
         if self.kind == "sqlite" and self.reader == "binlog":
             raise ValueError("a SQLite source has no binlog; use reader: shadow_log")
         if self.kind == "mysql" and self.reader == "shadow_log":

@@ -268,17 +268,18 @@ class _Session:
                 envelope = self._encoder.envelope(change, transaction.id, now_us)
                 for row in router.route_rows(change, envelope):
                     total += 1
-                    earlier = held.pop(row.lane, None)
+                    lane = row[0]
+                    earlier = held.get(lane)
+                    held[lane] = (row, total)
                     if earlier is not None:
                         self._send(earlier[0], earlier[1], False, of)
-                    held[row.lane] = (row, total)
             else:
                 total += 1
                 for outgoing in router.route(change):
-                    earlier = held.pop(outgoing.lane, None)
+                    earlier = held.get(outgoing.lane)
+                    held[outgoing.lane] = (outgoing, total)
                     if earlier is not None:
                         self._send(earlier[0], earlier[1], False, of)
-                    held[outgoing.lane] = (outgoing, total)
             if total - looked_after >= _SENDS_PER_POLL:
                 looked_after = total
                 self._every_now_and_then()
@@ -292,7 +293,8 @@ class _Session:
 
     def _send(self, outgoing: Outgoing | OutgoingRow, number: int, last: bool, of: _Handled) -> None:
         """number: of the change in its transaction. last: of the transaction in this lane."""
-        lane, key, window, owner = outgoing.lane, outgoing.key, self._window, self._owner
+        lane, key = outgoing[:2]
+        window, owner = self._window, self._owner
         if self._tails:
             tail = self._tails.get(lane)
             end = None if tail is None else tail.stands(outgoing.order, key)
@@ -301,7 +303,8 @@ class _Session:
                 owner._skipped += 1
                 return
         if isinstance(outgoing, OutgoingRow):
-            value = outgoing.envelope.value(outgoing.row, outgoing.ordinal, number, last)
+            _, _, row, ordinal, envelope = outgoing
+            value = envelope.value(row, ordinal, number, last)
         else:
             value = value_of(outgoing, self._encoder, TransactionInfo(of.transaction_id, number, last), of.ts_us)
         try:

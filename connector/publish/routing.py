@@ -38,6 +38,7 @@ _FLOOR_TOMBSTONES = {
     FloorReason.SNAPSHOT: TombstoneReason.DELETE,
 }
 
+_new = tuple.__new__  # what a named tuple's own constructor calls, after a call of its own
 _MOST_KEPT = 100_000  # a bound on memory, not on datasets
 
 
@@ -132,7 +133,7 @@ class Router:
                 if len(lanes) >= _MOST_KEPT:
                     lanes.clear()
                 lane = lanes[row[0]] = self._of(topics, packed_key(row).dataset_id)[0]
-            found.append(OutgoingRow(lane, row[1], row, ordinal, envelope))
+            found.append(_new(OutgoingRow, (lane, row[1], row, ordinal, envelope)))
         return found
 
     def _topics(self, change: DocChange | PackedRows | Floor) -> TableTopics:

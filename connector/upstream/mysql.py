@@ -33,7 +33,7 @@ _BAD_VALUE = {1048, 1062, 1153, 1264, 1265, 1292, 1364, 1366, 1406, 1451, 1452, 
 _NEEDS_TRUST = 1419
 _ENCRYPTION = {
     2026: "source.tls is set, and the server offers no encryption: give it a certificate, or remove source.tls.",
-    3159: "The server takes encrypted connections only: set source.tls.",
+    3159: "The server takes encrypted connections only: set source.tls, and leave source.plaintext out.",
 }
 _MAX_PACKET = 1 << 30
 
@@ -41,12 +41,15 @@ _MAX_PACKET = 1 << 30
 def open_connection(source: SourceSettings) -> pymysql.Connection[Any]:
     """A session in UTC, utf8mb4 and strict mode, committing each statement by itself.
 
-    With `source.tls` it is encrypted or refused; without, PyMySQL encrypts where the server offers it, and checks no
-    certificate. Raises Unreachable, AuthenticationFailed, CertificateRefused, ConfigurationError.
+    With `source.tls` it is encrypted or refused, with `source.plaintext` neither; otherwise PyMySQL encrypts where the
+    server offers it, and checks no certificate. Raises Unreachable, AuthenticationFailed, CertificateRefused,
+    ConfigurationError.
     """
     address = mysql_address(source.url)
     where = f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
     options: dict[str, Any] = {"ssl": client_context(source.tls, "source.tls")} if source.tls else {}
+    if source.plaintext:
+        options["ssl_disabled"] = True
     try:
         return pymysql.connect(
             host=address.host,

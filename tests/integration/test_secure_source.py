@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from pydantic import ValidationError
 
 from connector.broker.kafka import KafkaBroker
 from connector.errors import (
@@ -155,6 +156,15 @@ def test_ipv6(encrypted: Encrypted, authority: Authority) -> None:
     assert reach(section)
     error = refusal({**section, "url": f"mysql://{server.user}@[::1]:1/mysql"})
     assert "[::1]:1" in str(error)
+
+
+def test_encrypted_where_it_can_be_unless_plaintext_is_asked_for(encrypted: Encrypted, authority: Authority) -> None:
+    server = encrypted.server
+    section = {"url": server.url("mysql"), "password": server.password}
+    assert reach(section)
+    assert not reach({**section, "plaintext": True})
+    with pytest.raises(ValidationError, match="leave one of them out"):
+        reach({**section, "plaintext": True, "tls": {"ca": authority.ca}})
 
 
 def test_encryption_that_is_asked_for_is_never_left_out(mariadb_server: SqlServer) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from zlib import crc32
+
+from isal.isal_zlib import crc32
 
 from connector.errors import CorruptedLog, UnsupportedChange
 from connector.source.binlog.events import FLAG_IN_USE, HEADER_SIZE, EventType, type_name
