@@ -10,4 +10,5 @@ pytest_plugins = [
     "tests.servers.fix_secure",
     "tests.servers.fix_registry",
     "tests.servers.fix_replicas",
+    "tests.servers.fix_proxy",
 ]
