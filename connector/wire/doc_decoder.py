@@ -16,8 +16,9 @@ _HEAD_BYTES = len(DOC_HEAD)
 _TOO_LONG = "a number has more than 64 bits"
 _THERE = 2  # of a union of null and something else, the byte that says: something else
 _NONE = b"\xff" * 11  # begins no value: no number is longer than ten bytes
-_SourceHead = tuple[str, str, int, bool, str, str, int, str | None, str | None, int]  # all but the row
-_NO_SOURCE: _SourceHead = ("", "", 0, False, "", "", 0, None, None, 0)
+_NO_TEXT: str | None = None
+_NO_TIMES: tuple[bool, str | None, str | None] = (False, None, None)
+_NO_SOURCE = SourceInfo("", "", 0, False, "", "", 0, None, None, 0, 0)
 _OPS = {number << 1: op for number, op in enumerate(OPS_IN_ORDER)}  # by the byte that stands for it
 _new = tuple.__new__  # what a named tuple's own constructor calls, after a call of its own
 
@@ -93,8 +94,15 @@ class EventDecoder:
 
     def __init__(self) -> None:
         self._texts: dict[bytes, str] = {}
-        # Of the event before, as bytes and as values. The same bytes are the same values, because a value of this
-        # format tells by itself where it ends. At first: bytes that begin none of them.
+        self._forget()
+
+    def _forget(self) -> None:
+        """What is kept of the event before, as bytes and as values. The same bytes are the same values, because a value
+        of this format tells by itself where it ends; unless it was cut off, so nothing is kept of a damaged event. At
+        first: bytes that begin none of them."""
+        self._model_bytes, self._model = _NONE, _NO_TEXT
+        self._times_bytes, self._times = _NONE, _NO_TIMES
+        self._file_bytes, self._file = _NONE, (0, 0)
         self._order_bytes, self._order = _NONE, (0, 0, 0)
         self._transaction_bytes, self._transaction = _NONE, ""
         self._source_bytes, self._source = _NONE, _NO_SOURCE
@@ -106,13 +114,15 @@ class EventDecoder:
         try:
             event, end = self._event(data)
         except UNREADABLE as error:
+            self._forget()
             raise CorruptedLog(f"an event of {len(data)} bytes cannot be decoded: {error}") from error
         if end != len(data):
             # What was cut out beyond the end was shorter than its length says: it shows here, or as an IndexError.
+            self._forget()
             raise CorruptedLog(f"an event of {len(data)} bytes says that it has {end}")
         return event
 
-    # Lengths of one byte and of two are read in place: a call for each would take longer than everything else.
+    # What usually stands is read in place: a call for each part would take longer than everything else.
     def _event(self, d: bytes) -> tuple[Event, int]:
         op = _OPS.get(d[_HEAD_BYTES])
         if op is None:
@@ -122,29 +132,27 @@ class EventDecoder:
         begin, end = (at + 1, at + 1 + (n >> 1)) if not n & 0x81 else _span(d, at)
         id = d[begin:end].decode()
         scn, at = _long(d, end)
-        if not d[at]:
-            after, at = None, at + 1
-        else:
+        if d[at]:
             after, at = self._row(d, at, d[end:at], scn)
-        start = at
+        else:
+            after, at = None, at + 1
         if d.startswith(self._order_bytes, at):
             at += len(self._order_bytes)
         else:
-            epoch, at = _long(d, at)
-            file, at = _long(d, at)
-            position, at = _long(d, at)
-            self._order_bytes, self._order = d[start:at], (epoch, file, position)
+            at = self._keep_order(d, at)
         n = d[at]
         ordinal, at = (n >> 1, at + 1) if not n & 0x81 else _long(d, at)
-        start = at
         if d.startswith(self._transaction_bytes, at):
             at += len(self._transaction_bytes)
         else:
+            start = at
             self._transaction, at = _text(d, at)
             self._transaction_bytes = d[start:at]
         n = d[at]
         total, at = (n >> 1, at + 1) if not n & 0x81 else _long(d, at)
-        last = _flag(d, at)
+        last = d[at]
+        if last > 1:
+            _flag(d, at)
         at += 1
         if d.startswith(self._source_bytes, at):
             at += len(self._source_bytes)
@@ -152,51 +160,94 @@ class EventDecoder:
             at = self._keep_source(d, at)
         n = d[at]
         row, at = (n >> 1, at + 1) if not n & 0x81 else _long(d, at)
-        start = at
         if d.startswith(self._ts_bytes, at):
             at += len(self._ts_bytes)
         else:
+            start = at
             self._ts_us, at = _long(d, at)
             self._ts_bytes = d[start:at]
-        if not d[at]:
-            unpublished, at = None, at + 1
-        else:
-            unpublished, at = _optional(d, at)
-        order, source = _new(CommitOrder, (*self._order, ordinal)), _new(SourceInfo, (*self._source, row))
-        key = _new(DocKey, (dataset_id, id))
+        unpublished, at = _optional(d, at) if d[at] else (None, at + 1)
+        source = self._source
+        if source[-1] != row:
+            source = self._source = _new(SourceInfo, (*source[:-1], row))
+        order, key = _new(CommitOrder, (*self._order, ordinal)), _new(DocKey, (dataset_id, id))
         change = _new(DocChange, (op, key, scn, after, order, source, unpublished, False))
-        return _new(Event, (change, _new(TransactionInfo, (self._transaction, total, last)), self._ts_us)), at
+        transaction = _new(TransactionInfo, (self._transaction, total, last == 1))
+        return _new(Event, (change, transaction, self._ts_us)), at
 
     def _row(self, d: bytes, at: int, scn_bytes: bytes, scn: int) -> tuple[Document, int]:
         """scn_bytes, scn: of the change, which the row's own usually equals."""
         if d[at] != _THERE:
             raise ValueError(f"a union with null names branch {d[at]}")
         at += 1
-        content, at = (None, at + 1) if not d[at] else _optional(d, at)
-        meta, at = (None, at + 1) if not d[at] else _optional(d, at)
-        embedding = None
-        if _there(d, at):
-            begin, at = _span(d, at + 1)
+        if d[at] == _THERE:
+            n, high = d[at + 1], d[at + 2]
+            if n & 0x81 == 0x80 and not high & 0x80:
+                begin = at + 3
+                at = begin + ((n & 0x7F | high << 7) >> 1)
+            else:
+                begin, at = _span(d, at + 1)
+            content: str | None = d[begin:at].decode()
+        else:
+            content, at = _optional(d, at)
+        if d[at] == _THERE:
+            n = d[at + 1]
+            begin, at = (at + 2, at + 2 + (n >> 1)) if not n & 0x81 else _span(d, at + 1)
+            meta: str | None = d[begin:at].decode()
+        else:
+            meta, at = _optional(d, at)
+        if d[at] == _THERE:
+            n, high = d[at + 1], d[at + 2]
+            if n & 0x81 == 0x80 and not high & 0x80:
+                begin = at + 3
+                at = begin + ((n & 0x7F | high << 7) >> 1)
+            else:
+                begin, at = _span(d, at + 1)
             embedding = d[begin:at]
         else:
-            at += 1
-        if _there(d, at):
-            _, at = _long(d, at + 1)  # dims, which the length of the embedding tells too
+            embedding, at = None, at + _there(d, at) + 1
+        if d.startswith(self._model_bytes, at):
+            at += len(self._model_bytes)
         else:
-            at += 1
-        model = None
-        if _there(d, at):
-            model, at = self._kept(d, at + 1)
-        else:
-            at += 1
+            at = self._keep_model(d, at)
         if d.startswith(scn_bytes, at):
             at += len(scn_bytes)
         else:
             scn, at = _long(d, at)
-        archived = _flag(d, at)
-        created_at, at = _optional(d, at + 1)
-        updated_at, at = _optional(d, at)
-        return _new(Document, (content, meta, embedding, model, scn, archived, created_at, updated_at)), at
+        if d.startswith(self._times_bytes, at):
+            at += len(self._times_bytes)
+        else:
+            at = self._keep_times(d, at)
+        return _new(Document, (content, meta, embedding, self._model, scn, *self._times)), at
+
+    # -- what often stands in the next event too ----------------------------------------------------------------------
+    def _keep_model(self, data: bytes, at: int) -> int:
+        """With the number of dimensions, which the length of the embedding tells too."""
+        start = at
+        _, at = _long(data, at + 1) if _there(data, at) else (0, at + 1)
+        model, at = self._kept(data, at + 1) if _there(data, at) else (None, at + 1)
+        self._model_bytes, self._model = data[start:at], model
+        return at
+
+    def _keep_times(self, data: bytes, at: int) -> int:
+        start = at
+        archived = _flag(data, at)
+        created_at, at = _optional(data, at + 1)
+        updated_at, at = _optional(data, at)
+        self._times_bytes, self._times = data[start:at], (archived, created_at, updated_at)
+        return at
+
+    def _keep_order(self, data: bytes, at: int) -> int:
+        start = at
+        if data.startswith(self._file_bytes, at):
+            at += len(self._file_bytes)
+        else:
+            epoch, at = _long(data, at)
+            file, at = _long(data, at)
+            self._file_bytes, self._file = data[start:at], (epoch, file)
+        position, at = _long(data, at)
+        self._order_bytes, self._order = data[start:at], (*self._file, position)
+        return at
 
     def _kept(self, data: bytes, at: int) -> tuple[str, int]:
         """A text that many events hold."""
@@ -224,5 +275,5 @@ class EventDecoder:
         file, at = _optional(data, at)
         pos, at = _long(data, at)
         self._source_bytes = data[start:at]
-        self._source = (connector, name, ts_us, snapshot, db, table, server_id, gtid, file, pos)
+        self._source = SourceInfo(connector, name, ts_us, snapshot, db, table, server_id, gtid, file, pos, 0)
         return at
