@@ -17,10 +17,10 @@ import apsw
 from connector.broker import Admin, Broker, Consumer
 from connector.errors import ConfigurationError, Unreachable, VecsyncError
 from connector.model import Lane
-from connector.replica import lanes, schema, state
+from connector.replica import cycles, lanes, schema, state
 from connector.replica.apply import Applied, Applier, Offset
 from connector.replica.connection import file_error
-from connector.replica.decode import Batches, Undecodable
+from connector.replica.decode import Batch, Batches, Undecodable
 from connector.replica.gc import Collected, Collector
 from connector.replica.readiness import Readiness
 from connector.settings import Settings
@@ -194,11 +194,9 @@ class Follower:
         """Applies what has come; without anything, notes how far the lanes were read past gaps."""
         records = consumer.consume(self._settings.replica.batch_records, _IDLE_S)
         try:
-            for batch in pending.read(records) if records else pending.rest():
-                applied = self._applier.apply(batch.changes, batch.tombstones, batch.offsets)
-                self._positions.update((lane, offset.next) for lane, offset in batch.offsets.items())
-                self._progress.applied.add(applied)
-                self._note(records=self._progress.records + batch.records)
+            with cycles.put_off():
+                for batch in pending.read(records) if records else pending.rest():
+                    self._apply(batch)
         except Undecodable as found:
             raise found.error from found
         if records:
@@ -211,6 +209,12 @@ class Follower:
         if ahead:
             self._applier.apply([], [], ahead)
             self._positions.update((lane, offset.next) for lane, offset in ahead.items())
+
+    def _apply(self, batch: Batch) -> None:
+        applied = self._applier.apply(batch.changes, batch.tombstones, batch.offsets)
+        self._positions.update((lane, offset.next) for lane, offset in batch.offsets.items())
+        self._progress.applied.add(applied)
+        self._note(records=self._progress.records + batch.records)
 
     def _update_ready(self, readiness: Readiness) -> None:
         before = self._progress.ready
