@@ -6,7 +6,7 @@ or not at all. It must never change anything outside such a transaction, and nev
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,12 +56,14 @@ class Applied:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-_FIND_DOCUMENT = (
-    "SELECT collection, id, epoch, file, position, ordinal, no, vectors FROM replica_document "
-    "WHERE collection = ? AND id = ?"
+# Of all ids of a collection at once: most are new, and cost no row. As bytes, because an array of texts takes no NUL.
+_FIND_DOCUMENTS = (
+    "SELECT d.id, d.epoch, d.file, d.position, d.ordinal, d.no, d.vectors FROM carray(?) k "
+    "CROSS JOIN replica_document d ON d.collection = ? AND d.id = CAST(k.value AS TEXT)"
 )
-_FIND_TOMBSTONE = (
-    "SELECT collection, id, epoch, file, position, ordinal FROM replica_tombstone WHERE collection = ? AND id = ?"
+_FIND_TOMBSTONES = (
+    "SELECT t.id, t.epoch, t.file, t.position, t.ordinal FROM carray(?) k "
+    "CROSS JOIN replica_tombstone t ON t.collection = ? AND t.id = CAST(k.value AS TEXT)"
 )
 
 
@@ -173,26 +175,34 @@ class Applier:
     def _load(self, changes: Sequence[tuple[Lane, Change]]) -> None:
         """An entry for every key of the batch, with what stands of it."""
         of, entries = self._collections.of, self._entries
+        ids: dict[int, list[str]] = {}
         for lane, change in changes:
             if type(change) is DocChange:
-                collection = of(lane, change.key.dataset_id)
-                if collection is not None and (collection.no, change.key.id) not in entries:
-                    entries[collection.no, change.key.id] = Entry(collection)
-        cursor = self._cursor
-        for no, id, epoch, file, position, ordinal, document, vectors in cursor.executemany(
-            _FIND_DOCUMENT, list(entries)
-        ):
+                dataset_id, id = change.key
+                collection = of(lane, dataset_id)
+                if collection is not None and (key := (collection.no, id)) not in entries:
+                    entries[key] = Entry(collection)
+                    ids.setdefault(collection.no, []).append(id)
+        for no, id, *order, document, vectors in self._find(_FIND_DOCUMENTS, ids):
             entry = entries[no, id]
-            entry.order = CommitOrder(epoch, file, position, ordinal)
+            entry.order = CommitOrder(*order)
             entry.document = document
             entry.vectors = vectors
-        if not list(cursor.execute("SELECT 1 FROM replica_tombstone LIMIT 1")):
+        if not list(self._cursor.execute("SELECT 1 FROM replica_tombstone LIMIT 1")):
             return
-        missing = [key for key, entry in entries.items() if entry.document is None]
-        for no, id, *order in cursor.executemany(_FIND_TOMBSTONE, missing):
+        missing = {no: [id for id in those if entries[no, id].document is None] for no, those in ids.items()}
+        for no, id, *order in self._find(_FIND_TOMBSTONES, missing):
             entry = entries[no, id]
             entry.order = CommitOrder(*order)
             entry.tombstone = True
+
+    def _find(self, statement: str, ids: Mapping[int, Sequence[str]]) -> Iterator[tuple[Any, ...]]:
+        """What stands under those ids, by collection; each row after the number of its collection."""
+        for no, those in ids.items():
+            if those:
+                keys = apsw.carray(tuple([id.encode() for id in those]))
+                for row in self._cursor.execute(statement, (keys, no)):
+                    yield (no, *row)
 
     # -- writing ----------------------------------------------------------------------------------------------------
     def _flush(self) -> None:

@@ -12,8 +12,9 @@ import apsw
 
 from connector.model import CommitOrder, DocChange
 from connector.replica import fulltext, schema
+from connector.replica.chunks import Vector
 from connector.replica.collections import Collection
-from connector.replica.vectors import Bad, Store, Vector
+from connector.replica.vectors import Bad, Store
 from connector.settings import ModelSettings
 
 Key = tuple[int, str]

@@ -14,19 +14,10 @@ from typing import NamedTuple
 import apsw
 
 from connector.replica import schema
+from connector.replica.chunks import Chunks, Vector
 from connector.settings import ModelSettings
 
 MAX_DIMS = 8192  # vec0's own limit
-
-
-class Vector(NamedTuple):
-    """An embedding on its way in. document: its number; model: '' stands for NULL."""
-
-    document: int
-    collection: int
-    archived: bool
-    model: str
-    embedding: bytes
 
 
 class Bad(NamedTuple):
@@ -43,6 +34,7 @@ class Store:
         self._dims = {name: model.dims for name, model in models.items() if model.dims is not None}
         self._tables: dict[tuple[str, int], tuple[int, str]] = {}
         self._names: dict[int, str] = {}
+        self._chunks: dict[int, Chunks] = {}
         self.reload()
 
     def reload(self) -> None:
@@ -52,6 +44,7 @@ class Store:
             for no, name, model, dims in self._connection.execute("SELECT no, name, model, dims FROM replica_vectors")
         }
         self._names = dict(self._tables.values())
+        self._chunks = {}
 
     def place(self, vectors: Sequence[Vector]) -> tuple[dict[int, list[Vector]], list[Bad]]:
         """Sorts vectors by the number of the table that takes them (made if need be), and those that are unfit."""
@@ -64,8 +57,9 @@ class Store:
             else:
                 bad.append(Bad(vector.document, vector.embedding, error))
         placed: dict[int, list[Vector]] = {}
-        for vector, searchable in zip(shaped, self._searchable(shaped), strict=True):
-            if not searchable:
+        unfit = self._unfit(shaped)
+        for place, vector in enumerate(shaped, 1):
+            if place in unfit:
                 bad.append(Bad(vector.document, vector.embedding, _flaw(vector.embedding)))
                 continue
             key = (vector.model, len(vector.embedding) >> 2)
@@ -88,21 +82,24 @@ class Store:
             return f"{dims} dimensions, model {vector.model} is configured to have {wanted}"
         return None
 
-    def _searchable(self, vectors: Sequence[Vector]) -> list[bool]:
-        """The distance of a vector to itself is undefined exactly when it is undefined to others too: a value is no
-        number or infinite, or the length is zero or beyond what float32 can hold when squared."""
-        found = self._connection.cursor().executemany(
-            "SELECT vec_distance_cosine(?1, ?1) IS NOT NULL", ((vector.embedding,) for vector in vectors)
+    def _unfit(self, vectors: Sequence[Vector]) -> set[int]:
+        """Their places, from 1. The distance of a vector to itself is undefined exactly when it is undefined to others
+        too: a value is no number or infinite, or the length is zero or beyond what float32 can hold when squared."""
+        if not vectors:
+            return set()
+        found = self._connection.execute(
+            "SELECT rowid FROM carray(?) WHERE vec_distance_cosine(value, value) IS NULL",
+            (apsw.carray(tuple([vector.embedding for vector in vectors])),),
         )
-        return [bool(row[0]) for row in found]
+        return {row[0] for row in found}
 
     def insert(self, placed: Mapping[int, Sequence[Vector]]) -> None:
-        cursor = self._connection.cursor()
         for no, vectors in placed.items():
-            cursor.executemany(
-                f"INSERT INTO {self._names[no]}(rowid, collection, archived, embedding) VALUES (?, ?, ?, ?)",
-                [(v.document, v.collection, int(v.archived), v.embedding) for v in vectors],
-            )
+            chunks = self._chunks.get(no)
+            if chunks is None:
+                dims = len(vectors[0].embedding) >> 2
+                chunks = self._chunks[no] = Chunks(self._connection, self._names[no], dims)
+            chunks.insert(vectors)
 
     def keep_bad(self, bad: Iterable[Bad], now: str) -> None:
         """What was kept of the document before has been removed: the attempt counted is that of this version."""
