@@ -115,7 +115,7 @@ def producer_options(broker: BrokerSettings, max_message_bytes: int) -> dict[str
 
 
 def consumer_options(broker: BrokerSettings, group: str, max_message_bytes: int) -> dict[str, str]:
-    fetch_bytes = max(32 * 2**20, max_message_bytes)
+    fetch_bytes = max(16 * 2**20, max_message_bytes)
     sizes = {
         "fetch.max.bytes": str(fetch_bytes),
         "receive.message.max.bytes": str(max(100_000_000, fetch_bytes + 2**20)),
@@ -133,7 +133,7 @@ _READING = {
     "fetch.message.max.bytes": str(4 * 2**20),
     # Memory: what is fetched ahead; and how soon fetching goes on after that was reached.
     "queued.min.messages": "50000",
-    "queued.max.messages.kbytes": str(32 * 1024),
+    "queued.max.messages.kbytes": str(16 * 1024),
     "fetch.queue.backoff.ms": "5",
 }
 
