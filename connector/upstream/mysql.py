@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pymysql
 
@@ -17,7 +18,7 @@ from connector.errors import (
     VecsyncError,
 )
 from connector.settings import Mapping, SourceSettings
-from connector.tls import certificate_refused, client_context
+from connector.tls import certificate_refused, client_context, unchecked_context
 from connector.upstream import ListedRow, StoredRow, UpstreamRow
 from connector.upstream.address import mysql_address
 from connector.upstream.discover import TableShape, mysql_shape
@@ -38,6 +39,19 @@ _ENCRYPTION = {
 _MAX_PACKET = 1 << 30
 
 
+if TYPE_CHECKING:
+    _PyMySQL = pymysql.Connection[Any]
+else:
+    _PyMySQL = pymysql.Connection
+
+
+class _Connection(_PyMySQL):
+    """PyMySQL's own, but that it reads the machine's authorities only to check something by them."""
+
+    def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:
+        return sslp or unchecked_context()
+
+
 def open_connection(source: SourceSettings) -> pymysql.Connection[Any]:
     """A session in UTC, utf8mb4 and strict mode, committing each statement by itself.
 
@@ -51,7 +65,7 @@ def open_connection(source: SourceSettings) -> pymysql.Connection[Any]:
     if source.plaintext:
         options["ssl_disabled"] = True
     try:
-        return pymysql.connect(
+        return _Connection(
             host=address.host,
             port=address.port,
             user=address.user,
