@@ -244,8 +244,13 @@ def test_under_load_every_select_sees_what_it_must_and_nothing_beyond_its_high_m
     """Many committing sessions, many SELECTs; afterwards the log itself says where each row was committed."""
     sql_database.execute("CREATE TABLE counted (writer INT, n INT PRIMARY KEY, KEY (writer, n)) ENGINE=InnoDB")
     server = sql_database.server
-    address = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
-    address["database"] = sql_database.name
+    address: dict[str, Any] = {
+        "host": server.host,
+        "port": server.port,
+        "user": server.user,
+        "password": server.password,
+    }
+    address |= {"database": sql_database.name, "ssl_disabled": True}
     begin = LogEnd(*log_end(server))
     context = multiprocessing.get_context("spawn")
     seen: Queue[Any] = context.Queue()

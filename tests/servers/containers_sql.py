@@ -52,7 +52,13 @@ def sql_server_in_container(network: Network, kind: SqlKind, options: Options | 
 def _answers(port: int) -> bool:
     try:
         connection = pymysql.Connection(
-            host=HOST, port=port, user="root", password=_PASSWORD, connect_timeout=5, read_timeout=5
+            host=HOST,
+            port=port,
+            user="root",
+            password=_PASSWORD,
+            connect_timeout=5,
+            read_timeout=5,
+            ssl_disabled=True,
         )
     except pymysql.err.OperationalError:
         return False

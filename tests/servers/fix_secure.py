@@ -14,7 +14,7 @@ import pytest
 
 from tests.servers.certificates import Authority, Certificate
 from tests.servers.fix_provider import server_needed
-from tests.servers.local_kafka import Listener, local_kafka
+from tests.servers.local_kafka import SHORT_LIVED, Listener, local_kafka
 from tests.servers.model import KafkaServer
 
 
@@ -46,7 +46,9 @@ def secure_kafka(authority: Authority) -> Iterator[SecureKafka]:
     ]
     with ExitStack() as ending:
         with server_needed():
-            server = ending.enter_context(local_kafka(listeners=listeners, scram={user: password}))
+            server = ending.enter_context(
+                local_kafka(listeners=listeners, scram={user: password}, java_options=SHORT_LIVED)
+            )
         yield SecureKafka(server, user, password)
 
 

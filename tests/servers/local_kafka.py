@@ -23,6 +23,9 @@ from tests.servers.ports import HOST, claimed_ports
 from tests.servers.process import ServerProcess, run_to_end
 from tests.servers.programs import java, kafka_classpath
 
+# For a broker that lives for minutes: compiling its code thoroughly would take more time than that saves.
+SHORT_LIVED = ("-XX:TieredStopAtLevel=1",)
+
 _quiet = logging.getLogger("tests.servers.kafka")
 _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
@@ -43,6 +46,7 @@ def local_kafka(
     options: Options | None = None,
     listeners: Sequence[Listener] = (),
     scram: Mapping[str, str] | None = None,
+    java_options: Sequence[str] = (),
 ) -> Iterator[KafkaServer]:
     """A new, empty cluster. listeners: of a single node, beside the ordinary one. scram: passwords by user.
 
@@ -61,7 +65,7 @@ def local_kafka(
             directory.mkdir()
             properties = _properties(nodes, number, broker, controller, voters, directory) | dict(options or {})
             properties |= _further(properties, listeners, others)
-            process = _node(directory, properties, broker, nodes, cluster_id, scram or {})
+            process = _node(directory, properties, broker, nodes, cluster_id, scram or {}, java_options)
             # The data goes with the cluster, so there is nothing to shut down in an orderly way.
             ending.callback(process.kill)
             processes.append(process)
@@ -134,7 +138,13 @@ def kafka_defaults(nodes: int) -> dict[str, str | int | None]:
 
 
 def _node(
-    directory: Path, properties: Options, port: int, nodes: int, cluster_id: str, scram: Mapping[str, str]
+    directory: Path,
+    properties: Options,
+    port: int,
+    nodes: int,
+    cluster_id: str,
+    scram: Mapping[str, str],
+    java_options: Sequence[str],
 ) -> ServerProcess:
     file = directory / "server.properties"
     file.write_text("".join(f"{name}={value}\n" for name, value in properties.items() if value is not None))
@@ -143,7 +153,7 @@ def _node(
         "formatting Kafka's storage",
         [
             *program,
-            "-XX:TieredStopAtLevel=1",
+            *SHORT_LIVED,
             "kafka.tools.StorageTool",
             "format",
             f"--cluster-id={cluster_id}",
@@ -159,7 +169,7 @@ def _node(
     ]
     return ServerProcess(
         f"kafka node {directory.name}",
-        [*program, *logging_options, "kafka.Kafka", str(file)],
+        [*program, *java_options, *logging_options, "kafka.Kafka", str(file)],
         directory,
         answers=lambda: kafka_answers(port, nodes),
     )

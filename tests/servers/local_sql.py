@@ -107,7 +107,13 @@ def as_arguments(settings: Options) -> list[str]:
 def _answers(port: int) -> bool:
     try:
         connection = pymysql.Connection(
-            host=HOST, port=port, user=_USER, password=_PASSWORD, connect_timeout=5, read_timeout=5
+            host=HOST,
+            port=port,
+            user=_USER,
+            password=_PASSWORD,
+            connect_timeout=5,
+            read_timeout=5,
+            ssl_disabled=True,
         )
     except pymysql.err.OperationalError:
         return False

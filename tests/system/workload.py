@@ -64,15 +64,7 @@ class Session:
         self.rng = random.Random(seed)
         self.tally = tally
         self.id_only = id_only  # the table's primary key is (id): ids are unique over all datasets
-        self.connection = pymysql.connect(
-            host=server.host,
-            port=server.port,
-            user=server.user,
-            password=server.password,
-            database=database,
-            charset="utf8mb4",
-            autocommit=False,
-        )
+        self.connection = server.connect(database=database, autocommit=False)
         self.number = 0
         self.pending: dict[str, int] = {}
 
@@ -257,10 +249,7 @@ class Session:
 
 
 def create_datasets(server: SqlServer, database: str) -> None:
-    connection = pymysql.connect(
-        host=server.host, port=server.port, user=server.user, password=server.password, database=database,
-        charset="utf8mb4", autocommit=True,
-    )  # fmt: skip
+    connection = server.connect(database=database)
     with connection, connection.cursor() as cursor:
         cursor.executemany(
             "INSERT IGNORE INTO vec_dataset (dataset_id, description) VALUES (%s, %s)",

@@ -89,6 +89,6 @@ def test_a_long_array_takes_time_by_its_length() -> None:
     entries = b"".join(b"\x0c" + (8 + 5 * strings + 100 * number).to_bytes(4, "little") for number in range(strings))
     body = (b"\x63" + b"y" * 99) * strings
     raw = b"\3" + struct.pack("<II", strings, 8 + len(entries) + len(body)) + entries + body
-    began = time.perf_counter()
+    began = time.thread_time()
     assert json_text(raw) == f"[{', '.join([chr(34) + 'y' * 99 + chr(34)] * strings)}]"
-    assert time.perf_counter() - began < 2  # half a minute if each member copied what stands behind it
+    assert time.thread_time() - began < 2  # half a minute if each member copied what stands behind it
