@@ -3,6 +3,8 @@
 .PHONY: help venv setup demo test containers lint bench faults locks
 
 bin := .venv/bin
+# Processes that run tests, each with servers of its own; 0: one for all.
+WORKERS ?= 2
 compile := uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate --extra wordllama
 
 help: ## this list
@@ -18,7 +20,7 @@ demo: venv ## the connector end to end in one process, without any server
 	@$(bin)/vecsync demo
 
 test: setup lint ## set up, lint, and run every test but benchmarks and long fault tests
-	$(bin)/pytest --ignore=tests/bench --durations=25 --durations-min=5 -m "not long and not containers"
+	$(bin)/pytest --numprocesses=$(WORKERS) --dist=worksteal --ignore=tests/bench --durations=25 --durations-min=5 -m "not long and not containers"
 	@$(MAKE) --no-print-directory containers
 
 containers: setup ## main tests on servers in containers, and compose.yaml; brings its own engine where it may

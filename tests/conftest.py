@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.suites",
+    "tests.progress",
     "tests.servers.fix_provider",
     "tests.servers.fix_sql",
     "tests.servers.fix_mariadb",

@@ -15,6 +15,7 @@ from typing import NoReturn
 import pytest
 
 from tests.servers.local import LocalProvider
+from tests.servers.local_kafka import SHORT_LIVED
 from tests.servers.model import Provider, ServerUnavailable
 
 _missing = pytest.StashKey[Counter[str]]()
@@ -28,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def provider() -> Provider:
     """Local processes."""
-    return LocalProvider()
+    return LocalProvider(SHORT_LIVED)
 
 
 @contextmanager
@@ -47,14 +48,23 @@ def skip_without_server(reason: str) -> NoReturn:
     pytest.skip(f"{_PREFIX}{reason}")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Count each test that went without its server, by what was missing."""
-    report = yield
-    reason = str(call.excinfo.value) if call.excinfo is not None else ""
-    if _PREFIX in reason:
-        item.config.stash[_missing][reason.partition(_PREFIX)[2].splitlines()[0]] += 1
-    return report
+class _Missing:
+    """Counts each test that went without its server, by what was missing: from reports, which workers send too."""
+
+    def __init__(self, missing: Counter[str]) -> None:
+        self._missing = missing
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.outcome == "passed":
+            return
+        # What skips a test is a place and a reason.
+        text = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+        if _PREFIX in text:
+            self._missing[text.partition(_PREFIX)[2].splitlines()[0]] += 1
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.pluginmanager.register(_Missing(session.config.stash[_missing]))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
