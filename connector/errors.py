@@ -14,7 +14,9 @@
     │   ├── AuthenticationFailed    exit 6   it answers, and refuses the account
     │   ├── CertificateRefused      exit 6   one of the two sides does not trust the other's certificate
     │   ├── ConnectionLost          exit 6   it answered, and went away          (retriable)
-    │   └── DeliveryFailed          exit 6   the broker did not take a record    (retriable)
+    │   ├── DeliveryFailed          exit 6   the broker did not take a record    (retriable)
+    │   ├── LeaseLost               exit 6   the right to publish ended meanwhile (retriable)
+    │   └── LeaseTaken              exit 6   another capture of the same prefix has that right
     └── DataRefused                 exit 7   going on would lose or reorder a row
         ├── PositionLost            exit 7   the source no longer has what comes next
         ├── ForeignLog              exit 7   topic or source is not the one recorded
@@ -112,6 +114,15 @@ class ConnectionLost(Unreachable):
 
 class DeliveryFailed(Unreachable):
     hint = "Check that the brokers are up and that enough replicas are in sync; nothing after it was written."
+
+
+class LeaseLost(Unreachable):
+    hint = "The brokers did not hear of this capture for too long; it asks for the lease again."
+
+
+class LeaseTaken(Unreachable):
+    retriable = False
+    hint = "Another capture of this prefix publishes now. Start this one again, and it waits as the standby."
 
 
 class DataRefused(VecsyncError):

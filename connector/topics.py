@@ -57,6 +57,11 @@ def dead_letters_topic(prefix: str) -> str:
     return f"{prefix}.dlq"
 
 
+def signals_topic(prefix: str) -> str:
+    """Whoever has the lease that goes by its name may publish."""
+    return f"{prefix}.signals"
+
+
 def murmur2(data: bytes) -> int:
     """The 32-bit hash of Kafka's Java client (`org.apache.kafka.common.utils.Utils.murmur2`), unsigned."""
     m, mask = 0x5BD1E995, 0xFFFFFFFF
@@ -99,4 +104,5 @@ def system_topics(prefix: str) -> Sequence[tuple[str, Mapping[str, str]]]:
     return [
         (positions_topic(prefix), {"cleanup.policy": "compact", "min.compaction.lag.ms": "0"}),
         (dead_letters_topic(prefix), {"cleanup.policy": "delete", "retention.ms": "-1"}),
+        (signals_topic(prefix), {"cleanup.policy": "delete", "retention.ms": str(7 * 86400 * 1000)}),
     ]

@@ -47,6 +47,36 @@ class TopicInfo:
     config: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseState:
+    """Members by the names that they gave. holder: None when nobody has the lease, or it is just passing on.
+    standbys: who waits for it, where the log can tell."""
+
+    holder: str | None
+    standbys: Sequence[str] = ()
+
+
+class Lease(Protocol):
+    """The right to do what only one may do at a time. One that is lost is never held again: make another.
+
+    A member that stands still for longer than its session loses it without being told. `held` then finds out before it
+    answers, but what was on its way to the log may land all the same.
+    """
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether this member has it, at the latest after that time. Raises Unreachable, AuthenticationFailed,
+        ConfigurationError."""
+        ...
+
+    def held(self) -> bool:
+        """Whether it still does. Call it often, once in a few minutes at the least."""
+        ...
+
+    def close(self) -> None:
+        """Gives it up, so that another member has it at once."""
+        ...
+
+
 class Producer(Protocol):
     """Idempotent and gapless: within a lane records land in the order sent, and after a failure none lands any more.
 
@@ -123,14 +153,22 @@ class Admin(Protocol):
         """The first offset whose record is at or after that time; the end where there is none."""
         ...
 
+    def lease_state(self, topic: str) -> LeaseState:
+        """Of the lease that goes by a topic's name."""
+        ...
+
     def close(self) -> None: ...
 
 
 class Broker(Protocol):
-    """A factory of the three, all on the same log."""
+    """A factory of the four, all on the same log."""
 
     def producer(self, acknowledged: Acknowledged) -> Producer: ...
 
     def consumer(self, group: str) -> Consumer: ...
 
     def admin(self) -> Admin: ...
+
+    def lease(self, topic: str, member: str) -> Lease:
+        """Of a topic with one partition. member: the name that others see."""
+        ...

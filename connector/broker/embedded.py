@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from connector.broker import Acknowledged, Headers, Record, TopicInfo, TopicSpec
+from connector.broker import Acknowledged, Headers, LeaseState, Record, TopicInfo, TopicSpec
 from connector.broker.embedded_cleaning import DEFAULT_CONFIG, Cleaner
 from connector.broker.embedded_file import OFFSET_BITS, decode_headers, encode_headers, open_log, reporting, writing
+from connector.broker.embedded_lease import EmbeddedLease, embedded_lease_state
 from connector.errors import ConfigurationError, DeliveryFailed, ForeignLog, UnpublishableRow
 from connector.model import Lane
 
@@ -52,6 +53,9 @@ class EmbeddedBroker:
 
     def admin(self) -> EmbeddedAdmin:
         return EmbeddedAdmin(self._path)
+
+    def lease(self, topic: str, member: str) -> EmbeddedLease:
+        return EmbeddedLease(self._path, topic, member)
 
 
 def _lane_row(connection: apsw.Connection, lane: Lane) -> tuple[int, int, int]:
@@ -358,6 +362,9 @@ class EmbeddedAdmin:
                 ).fetchall()
                 offsets[lane] = found[0][0] & _OFFSET_MASK if found else end
         return offsets
+
+    def lease_state(self, topic: str) -> LeaseState:
+        return embedded_lease_state(self._path, topic)
 
     def close(self) -> None:
         self._connection.close()

@@ -5,7 +5,14 @@ from __future__ import annotations
 from connector.broker import Acknowledged
 from connector.broker.kafka_admin import KafkaAdmin
 from connector.broker.kafka_consumer import KafkaConsumer
-from connector.broker.kafka_options import check_options, common_options, consumer_options, producer_options
+from connector.broker.kafka_lease import KafkaLease
+from connector.broker.kafka_options import (
+    check_options,
+    common_options,
+    consumer_options,
+    lease_options,
+    producer_options,
+)
 from connector.broker.kafka_producer import KafkaProducer
 from connector.settings import BrokerSettings
 
@@ -27,3 +34,6 @@ class KafkaBroker:
 
     def admin(self) -> KafkaAdmin:
         return KafkaAdmin(common_options(self._settings))
+
+    def lease(self, topic: str, member: str) -> KafkaLease:
+        return KafkaLease(lease_options(self._settings, topic, member), topic)

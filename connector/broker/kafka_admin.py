@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition, admin
 
-from connector.broker import TopicInfo, TopicSpec
+from connector.broker import LeaseState, TopicInfo, TopicSpec
 from connector.broker.kafka_errors import UNKNOWN_TOPIC, kafka_error, meaning
 from connector.broker.kafka_log import log
 from connector.errors import AuthenticationFailed, CertificateRefused, ForeignLog, Unreachable, VecsyncError
@@ -25,6 +25,14 @@ _SETTLING = UNKNOWN_TOPIC | {
     KafkaError.UNKNOWN_LEADER_EPOCH,
 }
 _SETTLE_S = 0.05
+_NO_GROUP = frozenset({KafkaError.GROUP_ID_NOT_FOUND})
+_COORDINATOR_SETTLING = frozenset(
+    {
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+    }
+)
 
 _kafka: Any = admin  # its type stubs leave half of it out
 
@@ -162,6 +170,23 @@ class KafkaAdmin:
         known = self._metadata().topics.get(topic)
         if known is None or partition not in known.partitions:
             raise ForeignLog(f"the brokers have no topic {topic} with a partition {partition}")
+
+    def lease_state(self, topic: str) -> LeaseState:
+        deadline = time.monotonic() + self._request_s
+        while True:
+            (future,) = self._client.describe_consumer_groups([topic], request_timeout=self._request_s).values()
+            try:
+                members = self._result(future, f"asking who has the lease of {topic}").members
+            except _Known as known:
+                if known.error.code() in _NO_GROUP:
+                    return LeaseState(None)
+                if known.error.code() not in _COORDINATOR_SETTLING or time.monotonic() > deadline:
+                    raise known.meaning from known.cause
+                time.sleep(_SETTLE_S)
+                continue
+            holder = next((m.client_id for m in members if m.assignment.topic_partitions), None)
+            waiting = sorted(m.client_id for m in members if not m.assignment.topic_partitions)
+            return LeaseState(holder, tuple(waiting))
 
     def close(self) -> None:
         del self._client

@@ -144,6 +144,30 @@ def admin_options(consumer: Options) -> Options:
     return {name: value for name, value in consumer.items() if name not in only_reading}
 
 
+def lease_options(broker: BrokerSettings, topic: str, member: str) -> dict[str, str]:
+    """The group is named like the topic. A session is as short as brokers allow unless told otherwise."""
+    defaults = {
+        "session.timeout.ms": "6000",
+        "auto.offset.reset": "latest",
+        "allow.auto.create.topics": "false",
+    }
+    options = defaults | common_options(broker)
+    session_ms = int(options["session.timeout.ms"])
+    return options | {
+        "group.id": topic,
+        "client.id": member,
+        "group.protocol": "classic",
+        # One who joins takes nothing from the one who has it.
+        "partition.assignment.strategy": "cooperative-sticky",
+        # How soon a standby hears that the lease is free.
+        "heartbeat.interval.ms": str(max(1, min(1000, session_ms // 4))),
+        # The lease is looked after between other work: reading a long log to its end is no death.
+        "max.poll.interval.ms": str(max(900_000, session_ms)),
+        "enable.auto.commit": "false",
+        "enable.auto.offset.store": "false",
+    }
+
+
 def largest_record(max_message_bytes: int) -> int:
     """Bytes of key, value and headers together that fit into a topic with this max.message.bytes."""
     return max_message_bytes - _FRAMING_BYTES

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from typing import Protocol
 
-from connector.broker import Acknowledged, Admin, Broker, Consumer, Headers, Producer, Record
+from connector.broker import Acknowledged, Admin, Broker, Consumer, Headers, Lease, Producer, Record
 from connector.errors import ConfigurationError
 from connector.model import Lane
 from connector.registry.client import Registered
@@ -58,6 +58,9 @@ class FramedBroker:
 
     def admin(self) -> Admin:
         return self._inner.admin()
+
+    def lease(self, topic: str, member: str) -> Lease:
+        return self._inner.lease(topic, member)
 
 
 class Frames:

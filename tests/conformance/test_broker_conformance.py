@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from connector.broker import Record, TopicSpec
+from connector.broker import Lease, LeaseState, Record, TopicSpec
 from connector.errors import ConfigurationError, DeliveryFailed, ForeignLog, UnpublishableRow
 from connector.model import Lane
 from tests.conformance.broker_logs import (
@@ -22,6 +23,7 @@ from tests.conformance.broker_logs import (
     read_lanes,
     send_all,
 )
+from tests.conformance.lease_holder import LeaseHolder
 
 
 @pytest.fixture(params=["embedded", "kafka"])
@@ -394,3 +396,64 @@ def test_a_closed_producer_takes_nothing(log: Log) -> None:
         producer.send(lane, b"k", b"v")
     with pytest.raises(DeliveryFailed, match="closed"):
         producer.flush(1)
+
+
+def lease_state(log: Log, topic: str) -> LeaseState:
+    client = log.broker.admin()
+    try:
+        return client.lease_state(topic)
+    finally:
+        client.close()
+
+
+@pytest.fixture
+def leases() -> Iterator[list[Lease]]:
+    found: list[Lease] = []
+    yield found
+    for lease in found:
+        lease.close()
+
+
+def test_a_lease_has_one_holder_and_passes_on_when_it_is_given_up(log: Log, leases: list[Lease]) -> None:
+    topic = make_topic(log, "signals")
+    assert lease_state(log, topic).holder is None
+    first = log.broker.lease(topic, "host-a:1")
+    leases.append(first)
+    assert first.wait(60)
+    assert first.held()
+    assert lease_state(log, topic).holder == "host-a:1"
+    second = log.broker.lease(topic, "host-b:2")
+    leases.append(second)
+    looking = time.monotonic()
+    while time.monotonic() - looking < 1.5:
+        assert not second.wait(0.2)
+        assert first.held(), "one who joins takes nothing away"
+    assert not second.held()
+    assert lease_state(log, topic).holder == "host-a:1"
+    first.close()
+    assert not first.held()
+    assert second.wait(60)
+    assert second.held()
+    assert lease_state(log, topic).holder == "host-b:2"
+
+
+def test_leases_of_two_topics_have_nothing_to_do_with_each_other(log: Log, leases: list[Lease]) -> None:
+    for name in ("one.signals", "two.signals"):
+        lease = log.broker.lease(make_topic(log, name), "host:1")
+        leases.append(lease)
+        assert lease.wait(60)
+
+
+def test_a_killed_holder_is_followed_by_whoever_waits(log: Log, leases: list[Lease]) -> None:
+    topic = make_topic(log, "signals")
+    holder = LeaseHolder(log, topic)
+    try:
+        holder.wait_until_held()
+        lease = log.broker.lease(topic, "standby:2")
+        leases.append(lease)
+        assert not lease.wait(1)
+    finally:
+        holder.kill()
+    assert lease.wait(60)
+    assert lease.held()
+    assert lease_state(log, topic) == LeaseState("standby:2")

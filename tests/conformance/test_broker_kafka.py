@@ -16,8 +16,9 @@ from connector.broker import Record, TopicSpec
 from connector.broker.kafka import KafkaBroker
 from connector.broker.kafka_admin import KafkaAdmin
 from connector.broker.kafka_consumer import KafkaConsumer
+from connector.broker.kafka_lease import KafkaLease, boot_clock
 from connector.broker.kafka_log import log as client_log
-from connector.broker.kafka_options import common_options, consumer_options, producer_options
+from connector.broker.kafka_options import common_options, consumer_options, lease_options, producer_options
 from connector.broker.kafka_producer import KafkaProducer
 from connector.errors import (
     AuthenticationFailed,
@@ -31,6 +32,7 @@ from connector.model import Lane
 from connector.settings import BrokerSettings
 from connector.topics import partition_of
 from tests.conformance.broker_logs import MAX_BYTES, KafkaLog, make_topic, read, read_lanes, send_all
+from tests.conformance.lease_holder import LeaseHolder
 from tests.servers.fix_kafka import StartKafka
 from tests.servers.model import KafkaServer
 from tests.servers.ports import claimed_ports
@@ -459,3 +461,70 @@ def test_a_topic_deleted_while_it_is_read(log: KafkaLog) -> None:
                 assert not consumer.consume(10, 0.2)
     finally:
         consumer.close()
+
+
+def test_a_holder_that_stood_still_finds_out_before_it_goes_on(log: KafkaLog) -> None:
+    topic = make_topic(log, "signals")
+    holder = LeaseHolder(log, topic)
+    try:
+        holder.wait_until_held()
+        lease = log.broker.lease(topic, "standby:2")
+        try:
+            assert not lease.wait(1)
+            holder.pause()
+            began = time.monotonic()
+            assert lease.wait(60), "nobody takes over from one who stands still"
+            assert time.monotonic() - began < 40
+            holder.resume()
+            assert holder.said() == "lost"
+            assert holder.process.wait(60) == 0
+            assert lease.held()
+        finally:
+            lease.close()
+    finally:
+        holder.kill()
+
+
+def test_a_holder_that_was_away_for_a_while_keeps_what_is_still_its_own(log: KafkaLog) -> None:
+    topic = make_topic(log, "signals")
+    settings = BrokerSettings(bootstrap_servers=log.bootstrap_servers, options={"session.timeout.ms": 30_000})
+    slept_s = 0.0
+    lease = KafkaLease(lease_options(settings, topic, "host:1"), topic, lambda: boot_clock() + slept_s)
+    try:
+        assert lease.wait(60)
+        slept_s = 20.0
+        assert lease.held()
+        assert lease._answer is True, "nobody was asked"
+    finally:
+        lease.close()
+
+
+def test_a_session_that_the_brokers_do_not_take_is_named(log: KafkaLog) -> None:
+    log.options = {"session.timeout.ms": 50}
+    lease = log.broker.lease(make_topic(log, "signals"), "host:1")
+    try:
+        with pytest.raises(ConfigurationError, match=r"a session of 0\.05 s"):
+            lease.wait(30)
+    finally:
+        lease.close()
+
+
+def test_a_lease_on_brokers_that_nobody_told_anything(start_kafka: StartKafka, topic_prefix: str) -> None:
+    """They let a group that was empty wait for others to join, and take no sessions below 6 s; the run's broker does
+    neither. Only who begins has to wait for that."""
+    defaults = {"group.initial.rebalance.delay.ms": None, "group.min.session.timeout.ms": None}
+    log = KafkaLog(topic_prefix, start_kafka(options=defaults).bootstrap_servers)
+    topic = make_topic(log, "signals")
+    first, second = (log.broker.lease(topic, member) for member in ("host-a:1", "host-b:2"))
+    try:
+        began = time.monotonic()
+        assert first.wait(60)
+        print(f"\nhad after {time.monotonic() - began:.1f} s")
+        assert not second.wait(1)
+        first.close()
+        began = time.monotonic()
+        assert second.wait(60)
+        print(f"passed on after {time.monotonic() - began:.1f} s")
+    finally:
+        first.close()
+        second.close()

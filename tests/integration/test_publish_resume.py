@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from connector.broker import Acknowledged, Admin, Broker, Consumer, Headers, Producer
+from connector.broker import Acknowledged, Admin, Broker, Consumer, Headers, Lease, Producer
 from connector.broker.embedded import EmbeddedBroker
 from connector.errors import ConnectionLost, DeliveryFailed, ForeignLog, UnpublishableRow, UsageError
 from connector.model import (
@@ -100,6 +100,10 @@ class ScriptedSource:
         self.streams += 1
         return ScriptedStream(self, after)
 
+    def behind(self, at: SourcePosition) -> None: ...
+
+    def rows(self) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -143,6 +147,9 @@ class CrashingBroker:
 
     def admin(self) -> Admin:
         return self.broker.admin()
+
+    def lease(self, topic: str, member: str) -> Lease:
+        return self.broker.lease(topic, member)
 
 
 class CrashingProducer:

@@ -130,6 +130,8 @@ def kafka_defaults(nodes: int) -> dict[str, str | int | None]:
         "share.coordinator.state.topic.min.isr": 1,
         # A lone consumer need not wait for others to join.
         "group.initial.rebalance.delay.ms": 0,
+        # Tests that kill a publisher need not wait for its session as long as users do (6 s).
+        "group.min.session.timeout.ms": 500,
         # After a crash a node may register again only once its old session has ended (9 s by default).
         "broker.heartbeat.interval.ms": 500,
         "broker.session.timeout.ms": 3000,
