@@ -74,6 +74,9 @@ class _Watched:
     def reached(self, head: SourcePosition) -> bool:
         return self._inner.reached(head)
 
+    def proven(self) -> bool:
+        return self._inner.proven()
+
     def close(self) -> None:
         self._inner.close()
 

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Protocol
+from collections.abc import Collection, Mapping
+from typing import NamedTuple, Protocol
 
-from connector.model import SourceIdentity, SourcePosition, Transaction
+from connector.model import (
+    CommitOrder,
+    Dataset,
+    DatasetKey,
+    DocKey,
+    Document,
+    SourceIdentity,
+    SourceInfo,
+    SourcePosition,
+    Transaction,
+)
+
+RowKey = DocKey | DatasetKey
+Row = Document | Dataset
+XaName = tuple[bytes, bytes, int]
 
 
 class Source(Protocol):
@@ -42,6 +56,14 @@ class Source(Protocol):
         """Everything committed after that position, and whatever of its snapshot is not done."""
         ...
 
+    def behind(self, at: SourcePosition) -> int | None:
+        """Bytes of log (of a trigger log: entries) from a position to the end at this moment; None: it is not in it."""
+        ...
+
+    def rows(self) -> RowReader | None:
+        """Reads single rows again while a stream goes on; None where the source has no such way."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -60,6 +82,35 @@ class Stream(Protocol):
 
     def reached(self, head: SourcePosition) -> bool:
         """Whether nothing up to `head` is left to yield, and no snapshot is unfinished."""
+        ...
+
+    def proven(self) -> bool:
+        """Whether the log is known to be the one of the position that this began at. Nothing is yielded before."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Rows(NamedTuple):
+    """rows: those that exist under `keys`, the keys that were looked for: as many of those asked for as fit into memory
+    at a time, one at least. high: the end of the log, asked for after that; its epoch says nothing. info: where they
+    were read."""
+
+    rows: Mapping[RowKey, Row]
+    keys: Collection[RowKey]
+    high: CommitOrder
+    info: SourceInfo
+
+
+class RowReader(Protocol):
+    """Reads rows by their keys, over a connection of its own."""
+
+    def read(self, table: str, keys: Collection[RowKey], low: CommitOrder, xa: Collection[XaName]) -> Rows | None:
+        """In a state that contains everything below the mark `low`, and the transactions of these names. Keys that are
+        of datasets are read from the table of datasets. None: that cannot be seen yet.
+
+        Raises Unreachable and ConnectionLost (they can be read again), and DataRefused or ConfigurationError.
+        """
         ...
 
     def close(self) -> None: ...

@@ -24,7 +24,8 @@ from connector.source.binlog.server_errors import from_server
 from connector.source.binlog_changes import Following
 from connector.source.binlog_failover import OtherServer, executed_at
 from connector.source.binlog_proof import find_mark, refuse_another_log
-from connector.source.binlog_stream import BinlogStream
+from connector.source.binlog_stream import BinlogStream, file_number
+from connector.source.present import SqlRows
 from connector.source.snapshot import SnapshotPlan, SnapshottingStream
 from connector.source.snapshot_reader import SILENCE_S, SqlSnapshotReader
 from connector.source.twins import TwinCheck
@@ -135,15 +136,29 @@ class BinlogSource:
             stream,
             SqlSnapshotReader(self._source, identity),
             after.snapshot,
-            SnapshotPlan(
-                connector=identity.connector,
-                name=self._prefix,
-                server_id=identity.server_id,
-                db=self._db,
-                dataset_table=self._source.mapping.dataset_table,
-                tables=self._source.tables,
-            ),
+            self._plan(identity),
             patience_s=self._source.reconnect_max_s,
+        )
+
+    def behind(self, at: SourcePosition) -> int | None:
+        sizes = {str(name): int(size) for name, size, *_ in self._rows("SHOW BINARY LOGS")}
+        if at.file not in sizes:
+            return None
+        later = (size for name, size in sizes.items() if file_number(name) > file_number(at.file))
+        return max(0, sizes[at.file] - at.position) + sum(later)
+
+    def rows(self) -> SqlRows:
+        identity = self.identity()
+        return SqlRows(SqlSnapshotReader(self._source, identity), self._plan(identity))
+
+    def _plan(self, identity: SourceIdentity) -> SnapshotPlan:
+        return SnapshotPlan(
+            connector=identity.connector,
+            name=self._prefix,
+            server_id=identity.server_id,
+            db=self._db,
+            dataset_table=self._source.mapping.dataset_table,
+            tables=self._source.tables,
         )
 
     def close(self) -> None:

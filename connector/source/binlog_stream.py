@@ -118,9 +118,12 @@ class BinlogStream:
 
     def reached(self, head: SourcePosition) -> bool:
         at = self.position()
-        if not self._proven or not at.file_began:
+        if not self.proven() or not at.file_began:
             return False  # it is not known yet whether this is the log that was recorded
         return (file_number(at.file), at.position) >= (file_number(head.file), head.position)
+
+    def proven(self) -> bool:
+        return self._proven
 
     def close(self) -> None:
         self._reader.close()

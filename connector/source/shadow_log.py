@@ -78,6 +78,12 @@ class SqliteSource:
             db.close()
             raise
 
+    def behind(self, at: SourcePosition) -> int:
+        return max(0, self.head().dataset_log_seq - at.dataset_log_seq)
+
+    def rows(self) -> None:
+        """There is none: the embedded log, which such sources publish to, lets nobody write beside the lease."""
+
     def close(self) -> None:
         """Nothing is kept open between calls."""
 
@@ -130,6 +136,10 @@ class SqliteStream:
     def reached(self, head: SourcePosition) -> bool:
         at = self._position
         return at.snapshot_done and not self._ready and at.dataset_log_seq >= head.dataset_log_seq
+
+    def proven(self) -> bool:
+        """It was, when this was made."""
+        return True
 
     def close(self) -> None:
         self._snapshot = None

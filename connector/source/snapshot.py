@@ -187,6 +187,9 @@ class SnapshottingStream:
     def reached(self, head: SourcePosition) -> bool:
         return self._done and self._held is None and self._inner.reached(head)
 
+    def proven(self) -> bool:
+        return self._inner.proven()
+
     def close(self) -> None:
         self._reader.close()
         self._inner.close()

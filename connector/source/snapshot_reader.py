@@ -6,7 +6,7 @@ nothing is remembered of a chunk that was not returned.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, TypeAlias
 
 import pymysql
@@ -63,21 +63,40 @@ class SqlSnapshotReader:
         self._limit = source.snapshot_chunk_rows
 
     def read(self, table: str, after: tuple[str, ...] | None, low: CommitOrder, xa: Collection[XaName]) -> Chunk | None:
+        last_key: tuple[str, ...] | None = None
+
+        def select(connection: Connection, rows_of: TableRows) -> dict[RowKey, Row]:
+            nonlocal last_key
+            # A key of other columns than the present ones: the table was altered, and is read from its beginning.
+            start = after if after is None or len(after) == len(rows_of.key) else None
+            rows, last_key, whole = self._select(connection, rows_of, start)
+            if not whole:
+                self.close()
+            return rows
+
+        chunk = self.read_with(table, low, xa, select)
+        return None if chunk is None else chunk._replace(last_key=last_key)
+
+    def read_with(
+        self,
+        table: str,
+        low: CommitOrder,
+        xa: Collection[XaName],
+        select: Callable[[Connection, TableRows], dict[RowKey, Row]],
+    ) -> Chunk | None:
+        """What `select` finds in a state of the table that contains what `SnapshotReader.read` says. It may close the
+        connection. Raises as that does."""
         try:
             connection, visibility = self._open()
             rows_of = self._rows_of(connection, table)
             if not visibility.establish(low, xa):
                 return None
-            # A key of other columns than the present ones: the table was altered, and is read from its beginning.
-            if after is not None and len(after) != len(rows_of.key):
-                after = None
-            rows, last_key, whole = self._select(connection, rows_of, after)
-            if whole:
+            rows = select(connection, rows_of)
+            if self._connection is not None:
                 visibility.release()
             else:
-                self.close()
                 visibility = self._open()[1]
-            return Chunk(rows, last_key, visibility.log_end())
+            return Chunk(rows, None, visibility.log_end())
         except pymysql.Error as error:
             self.close()
             if error.args and error.args[0] in _SHAPE_CHANGED and self._tables.pop(table, None) is not None:

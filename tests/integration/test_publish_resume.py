@@ -126,6 +126,9 @@ class ScriptedStream:
     def reached(self, head: SourcePosition) -> bool:
         return self.position().position >= head.position
 
+    def proven(self) -> bool:
+        return True
+
     def close(self) -> None: ...
 
 
