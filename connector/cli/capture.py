@@ -8,7 +8,7 @@ from connector.cli import position
 from connector.cli.options import Json, UntilCurrent, example, invocation
 from connector.cli.output import count, duration, facts, out, print_json, size, table
 from connector.cli.progress import Steps
-from connector.publish.publisher import describe
+from connector.publish.opening import describe
 from connector.runtime.capture import CaptureStatus, ask_for_snapshot, capture_status, run_capture, status_json
 from connector.runtime.events import source_position_json
 from connector.runtime.signals import stop_on_signals
@@ -71,34 +71,49 @@ def status(context: typer.Context, json: Json = False) -> None:
         raise found.problem
 
 
+def _lag(found: CaptureStatus) -> str:
+    if found.caught_up:
+        return "none: everything is published"
+    if found.caught_up is None or found.recorded is None:
+        return "not known: the source could not be asked"
+    unit = "bytes" if found.recorded.source.file else "entries"
+    much = "some" if found.behind is None else f"{found.behind:,} {unit}"
+    return much if found.lag_s is None else f"{much}, at most {duration(found.lag_s)}"
+
+
+def _publisher(found: CaptureStatus) -> str:
+    """Who publishes; where nobody does, how the last one ended."""
+    lease, recorded = found.lease, found.recorded
+    if lease.holder is not None:
+        waiting = f"; standby: {', '.join(lease.standbys)}" if lease.standbys else ""
+        return f"{lease.holder}{waiting}"
+    if recorded is not None and recorded.closed:
+        return "none runs; the last one ended in order"
+    return "none runs; the last one was killed, or is being followed just now"
+
+
 def _show(found: CaptureStatus, settings: Settings) -> None:
     console = out()
     recorded = found.recorded
     if recorded is None:
         console.print(f"Nothing was published under the prefix {settings.topics.prefix} yet: `vecsync capture run`.")
         return
-    unit = "bytes" if recorded.source.file else "entries"
-    lag = {
-        True: "none: everything is published",
-        None: "not known: the source could not be asked",
-        False: "some" if found.behind is None else f"{found.behind:,} {unit}",
-    }[found.caught_up]
     console.print(
         facts(
             [
                 ("source", f"{settings.source.url}  ({recorded.source.identity.connector})"),
                 ("position", describe(recorded.source) + f", epoch {recorded.source.epoch}"),
                 ("head", "-" if found.head is None else describe(found.head)),
-                ("lag", lag),
+                ("lag", _lag(found)),
                 ("snapshot", "done" if recorded.source.snapshot_done else "not done"),
-                ("publisher", "ended in order" if recorded.closed else "running, or ended without closing"),
+                ("publisher", _publisher(found)),
                 ("recorded", "-" if found.age_s is None else f"{duration(found.age_s)} ago"),
             ]
         )
     )
     totals: dict[str, int] = {}
-    for (topic, _), offset in found.log_ends.items():
-        totals[topic] = totals.get(topic, 0) + offset
+    for lane, offset in found.log_ends.items():
+        totals[lane.topic] = totals.get(lane.topic, 0) + offset
     console.print()
     rows = [[topic, f"{total:,}"] for topic, total in sorted(totals.items())]
     console.print(table(["topic", "end offsets"], rows, numbers=["end offsets"]))

@@ -17,7 +17,7 @@ from connector.model import (
     PublishedPosition,
     Tombstone,
 )
-from connector.publish.publisher import describe
+from connector.publish.opening import describe
 from connector.runtime.tail import Tailed
 from connector.wire import Event
 

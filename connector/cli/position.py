@@ -9,7 +9,7 @@ import typer
 from connector.cli.options import DryRun, Json, Yes, example, invocation
 from connector.cli.output import facts, out, print_json
 from connector.errors import UsageError
-from connector.publish.publisher import describe
+from connector.publish.opening import describe
 from connector.runtime.events import position_json, source_position_json
 from connector.runtime.position import leave_out, move_position, show_position
 

@@ -1,6 +1,6 @@
 """From a source's transactions to the topics: in commit order, without gaps, resuming without duplicates."""
 
-from connector.publish.log_state import recorded_position
+from connector.publish.log_state import newest_commit, recorded_position
 from connector.publish.publisher import Progress, Publisher
 from connector.publish.resnapshot import request_snapshot
 from connector.publish.set_position import set_position, skip_transaction
@@ -12,6 +12,7 @@ __all__ = [
     "Publisher",
     "create_topics",
     "followed_topics",
+    "newest_commit",
     "publish",
     "recorded_position",
     "request_snapshot",

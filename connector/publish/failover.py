@@ -15,11 +15,20 @@ from typing import NamedTuple
 
 from connector.broker import Broker
 from connector.errors import ForeignLog
-from connector.model import CommitOrder, Lane, PublishedPosition, SourceIdentity, SourcePosition, Transaction
+from connector.model import (
+    ZERO_ORDER,
+    CommitOrder,
+    Lane,
+    PublishedPosition,
+    SourceIdentity,
+    SourcePosition,
+    Transaction,
+)
 from connector.publish.log_state import order_of, present_ends, read_to_end
 from connector.publish.resume import Tail
 from connector.source import Source, Stream
 from connector.source.binlog.gtid import GtidSet, MariadbGtidList
+from connector.source.marks import mark_of
 from connector.wire import decode_value
 
 log = logging.getLogger("connector.publish.failover")
@@ -86,10 +95,15 @@ class TailAcross(Tail):
 
     __slots__ = ("_crossing", "_waiting")
 
-    def __init__(self, crossing: Crossing) -> None:
-        super().__init__()
+    def __init__(self, crossing: Crossing, mark: CommitOrder = ZERO_ORDER) -> None:
+        super().__init__(mark)
         self._crossing = crossing
         self._waiting: dict[bytes, dict[tuple[str, int], int]] = {}
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything of the present epoch stands."""
+        return self.earliest_epoch is not None
 
     def add_elsewhere(self, gtid: str, ordinal: int, key: bytes, offset: int) -> None:
         self._waiting.setdefault(key, {})[gtid, ordinal] = offset
@@ -110,8 +124,11 @@ class TailAcross(Tail):
             offset = -1 if waiting else None
         if not waiting:
             del self._waiting[key]
+        if offset is None:
+            return end
+        self.saw(order, key)  # under another name; nothing is missing
         # Of one key what comes before a record that stands (-1) was superseded by it, and is gone by compaction.
-        return end if end is not None or offset is None else offset + 1
+        return end if end is not None else offset + 1
 
 
 def gtids_of(connector: str) -> type[GtidSet] | type[MariadbGtidList]:
@@ -141,13 +158,19 @@ def cross(
     found = source.identity()
     epoch = at.epoch + (found != at.identity)
     crossing = Crossing(at.identity.connector)
-    tails = {lane: TailAcross(crossing) for lane in ends}
+    mark = mark_of(at)
+    tails = {lane: TailAcross(crossing, mark) for lane in ends}
     earlier: list[Standing] = []
     gtids: dict[Place, str] = {}
     for record in read_to_end(broker, ends):
         lane, order, key = Lane(record.topic, record.partition), order_of(record, tombstones), record.key or b""
         if order.epoch == epoch:
             tails[lane].add(order, key, record.offset)
+            continue
+        tails[lane].saw(order, key)
+        if tails[lane].begun:
+            # Of a writer that outlived its lease: in this lane the later epoch had begun.
+            tails[lane].suspect(key)
             continue
         earlier.append(Standing(lane, key, order, record.offset))
         if record.topic not in tombstones and record.value is not None and order.ordinal:
@@ -166,17 +189,17 @@ def cross(
             "the source is another server now",
             extra={"recorded": str(recorded.source.identity), "found": str(found), "epoch": at.epoch},
         )
-    if not at.snapshot_done:
-        if found != recorded.source.identity:
-            at = replace(source.start(at.epoch), skipped=at.skipped, snapshot_done=False)
-            recorded = replace(recorded, ends=present_ends(broker, ends))
-        return replace(recorded, source=at), tails, crossing
+    if not at.snapshot_done and found != recorded.source.identity:
+        at = replace(source.start(at.epoch), skipped=at.skipped, snapshot_done=False)
+        recorded = replace(recorded, ends=present_ends(broker, ends))
     done = gtids_of(at.identity.connector).parse(at.gtid_set or "")
     for lane, key, order, offset in earlier:
         # Rows of a snapshot are read again. A tombstone that landed alone has no name; sent again it does no harm.
         name = gtids.get(_place(order))
-        if order.ordinal and name is not None and not done.has(name):
+        if at.snapshot_done and order.ordinal and name is not None and not done.has(name):
             tails[lane].add_elsewhere(name, order.ordinal, key, offset)
+        elif order < mark:
+            tails[lane].suspect(key)
     return replace(recorded, source=at), tails, crossing
 
 

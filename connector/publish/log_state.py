@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from connector.broker import Broker, Record
 from connector.errors import CorruptedLog, ForeignTopic, Unreachable
-from connector.model import CommitOrder, Lane, PublishedPosition
+from connector.model import ZERO_ORDER, CommitOrder, Lane, PublishedPosition
 from connector.publish.resume import Tail
 from connector.topics import positions_topic
 from connector.wire import decode_position, decode_tombstone, decode_value, position_key
@@ -28,14 +28,18 @@ def present_ends(broker: Broker, lanes: Iterable[Lane]) -> dict[Lane, int]:
 
 def read_to_end(broker: Broker, starts: Mapping[Lane, int]) -> Iterator[Record]:
     """Every record from those offsets to the end offsets of this moment. Raises Unreachable and ForeignTopic."""
-    ends = present_ends(broker, starts)
+    return read_between(broker, starts, present_ends(broker, starts))
+
+
+def read_between(broker: Broker, starts: Mapping[Lane, int], ends: Mapping[Lane, int]) -> Iterator[Record]:
+    """Every record from those offsets up to and without the others. Raises Unreachable and ForeignTopic."""
     for lane, start in starts.items():
         if start > ends[lane]:
             raise ForeignTopic(
                 f"{lane.topic}[{lane.partition}] ends at offset {ends[lane]}, and {start} was acknowledged before: "
                 "the topic was made again, or lost records",
             )
-    left = {lane: end for lane, end in ends.items() if starts[lane] < end}
+    left = {lane: end for lane, end in ends.items() if lane in starts and starts[lane] < end}
     if not left:
         return
     consumer = broker.consumer("vecsync-publisher")
@@ -85,13 +89,24 @@ def order_of(record: Record, tombstones: frozenset[str]) -> CommitOrder:
     return decode_value(record.value).change.order
 
 
-def read_tails(broker: Broker, ends: Mapping[Lane, int], tombstones: frozenset[str]) -> dict[Lane, Tail]:
-    """What stands in each lane at or after the recorded end offsets."""
-    tails = {lane: Tail() for lane in ends}
+def read_tails(
+    broker: Broker, ends: Mapping[Lane, int], tombstones: frozenset[str], mark: CommitOrder = ZERO_ORDER
+) -> dict[Lane, Tail]:
+    """What stands in each lane at or after the recorded end offsets. mark: of the recorded position."""
+    tails = {lane: Tail(mark) for lane in ends}
     for record in read_to_end(broker, ends):
         lane = Lane(record.topic, record.partition)
         tails[lane].add(order_of(record, tombstones), record.key or b"", record.offset)
     return tails
+
+
+def newest_commit(broker: Broker, ends: Mapping[Lane, int]) -> int:
+    """When the newest of the last changes of these data lanes was committed, in us; 0 where none says."""
+    lasts = {lane: end - 1 for lane, end in ends.items() if end > 0}
+    return max(
+        (decode_value(r.value).change.source.ts_us for r in read_between(broker, lasts, ends) if r.value is not None),
+        default=0,
+    )
 
 
 def highest_epoch(broker: Broker, lanes: Sequence[Lane], tombstones: frozenset[str]) -> int:

@@ -1,39 +1,43 @@
 """The publisher: takes transactions from a source, sends their records, records how far it got.
 
-One session is: wait if the last publisher did not end in order; read the recorded position and what stands beyond it;
-then stream, skipping what stands. Whatever goes wrong ends the session, and the next one begins the same way, so there
-is one way to resume. It must never record a position past a record that is not acknowledged, never send after a failed
-delivery, and never go on past something not understood. The rules are in docs/guarantees.md.
+One session is: wait for the lease, and longer if the last publisher did not end in order; read the recorded position
+and what stands beyond it; then stream, skipping what stands, and mend what a writer left that outlived its lease.
+Whatever goes wrong ends the session, and the next one begins the same way, so there is one way to resume. It must never
+record a position past a record that is not acknowledged, never send after a failed delivery or without the lease, and
+never go on past something not understood. The rules are in docs/guarantees.md.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import NamedTuple
 
 from connector.broker import Broker, Producer
-from connector.errors import DeliveryFailed, UnpublishableRow, VecsyncError
+from connector.errors import DeliveryFailed, LeaseLost, UnpublishableRow, VecsyncError
 from connector.model import DocChange, Lane, PackedRows, PublishedPosition, SourcePosition, Transaction
 from connector.publish.dead_letters import dead_letter_headers, marker
-from connector.publish.failover import Crossing, cross, crosses
-from connector.publish.log_state import highest_epoch, present_ends, read_tails, recorded_position
-from connector.publish.resume import Tail
-from connector.publish.routing import Outgoing, OutgoingRow, Router, value_of
+from connector.publish.foreign import ForeignRecords
+from connector.publish.lease import Leadership
+from connector.publish.opening import LogState, open_state
+from connector.publish.routing import Outgoing, OutgoingRow, value_of
 from connector.publish.setup import create_topics, followed_topics
 from connector.publish.window import Window
 from connector.settings import Settings
 from connector.source import Source, Stream
-from connector.topics import dead_letters_topic, positions_topic
+from connector.source.marks import mark_of
+from connector.source.reread import RereadingStream
+from connector.topics import positions_topic
 from connector.wire import DocEncoder, TransactionInfo, encode_position, position_key
 
 log = logging.getLogger("connector.publish")
 
 _POLL_S = 0.1  # how long a quiet source is listened to before acknowledgements are looked after again
 _IN_FLIGHT_POLL_S = 0.002  # the same while records are on their way: the embedded log commits them when it is polled
+_LOOK_S = 0.05  # between two looks for records of other writers
 _SENDS_PER_POLL = 500
 _FLUSH_S = 120.0
 _FIRST_BACKOFF_S = 0.2
@@ -62,12 +66,16 @@ class Publisher:
         settings: Settings,
         stop: Event,
         on_progress: Callable[[Progress], None] | None = None,
+        leadership: Leadership | None = None,
     ) -> None:
+        """leadership: kept at the end; without it, one of its own is given up."""
         self._source = source
         self._broker = broker
         self._settings = settings
         self._stop = stop
         self._on_progress = on_progress
+        self._leadership = leadership or Leadership(broker, settings.topics.prefix, stop)
+        self._gives_up = leadership is None
         self._transactions = self._records = self._bytes = self._skipped = 0
         self._lag_s = 0.0
 
@@ -77,9 +85,11 @@ class Publisher:
         return self._transactions
 
     def run(self, until_current: bool = False) -> Progress:
-        """Until stopped, or with until_current until everything up to the source's present head is acknowledged.
+        """Until stopped, or with until_current until everything up to the source's present head is acknowledged. While
+        another publisher has the lease this one waits.
 
-        Retriable errors are tried again for `source.reconnect_max_s` without progress, then raised.
+        Retriable errors are tried again for `source.reconnect_max_s` without progress, then raised. Raises LeaseTaken
+        when another publisher took over meanwhile.
         """
         admin = self._broker.admin()
         try:
@@ -88,6 +98,13 @@ class Publisher:
         finally:
             admin.close()
         head = self._source.head() if until_current else None
+        try:
+            return self._sessions(head)
+        finally:
+            if self._gives_up:
+                self._leadership.close()
+
+    def _sessions(self, head: SourcePosition | None) -> Progress:
         backoff, failing_since, done_before = _FIRST_BACKOFF_S, 0.0, 0
         while True:
             try:
@@ -106,22 +123,26 @@ class Publisher:
                 backoff = min(backoff * 2, 15.0)
 
     def _session(self, head: SourcePosition | None) -> Progress:
-        state = _open(self._source, self._broker, self._settings, self._stop)
+        if not self._leadership.acquire():
+            at = head or self._source.head()
+            return Progress(self._transactions, self._records, self._bytes, self._skipped, 0, self._lag_s, at)
+        state = open_state(self._source, self._broker, self._settings, self._stop)
         if self._stop.is_set():
             # The wait may have been cut short: a position of ours, a closed one above all, would tell the next one
             # that it need not wait for what the dead publisher sent.
             at = state.position.source
             return Progress(self._transactions, self._records, self._bytes, self._skipped, 0, self._lag_s, at)
-        session = _Session(self, state, self._broker.producer)
+        session = _Session(self, state, self._broker)
         stream: Stream | None = None
         try:
             session.claim()
             stream = self._source.stream(state.position.source)
             if state.crossing is not None:
                 stream = state.crossing.watch(stream)
-            session.pump(stream, head)
+            stream = rereading = RereadingStream(stream, self._source.rows)
+            session.pump(rereading, head)
             session.finish()
-        except DeliveryFailed:
+        except (DeliveryFailed, LeaseLost):
             raise
         except VecsyncError:
             # The log is fine: let what was sent be acknowledged, so that the next session need not wait.
@@ -134,58 +155,6 @@ class Publisher:
         return session.progress()
 
 
-@dataclass(frozen=True, slots=True)
-class _LogState:
-    position: PublishedPosition
-    tails: Mapping[Lane, Tail]
-    router: Router
-    dead_letters: Lane
-    crossing: Crossing | None = None  # what stands was read from another server
-
-
-def open_log(broker: Broker, settings: Settings, stop: Event) -> tuple[PublishedPosition | None, list[Lane]]:
-    """The recorded position, once nothing of an earlier publisher can still be on its way; and all lanes."""
-    prefix = settings.topics.prefix
-    router = Router(followed_topics(settings), settings.topics.partitions)
-    lanes = [*router.lanes(), Lane(dead_letters_topic(prefix), 0)]
-    recorded = recorded_position(broker, prefix)
-    if recorded is not None and not recorded.closed and settings.broker.kind == "kafka":
-        log.info("the last publisher did not end in order", extra={"wait_s": settings.publish.takeover_wait_s})
-        stop.wait(settings.publish.takeover_wait_s)
-        recorded = recorded_position(broker, prefix)
-    return recorded, lanes
-
-
-def _open(source: Source, broker: Broker, settings: Settings, stop: Event) -> _LogState:
-    """Waits where it must, then reads the position and what stands beyond it."""
-    tables = followed_topics(settings)
-    tombstones = frozenset(topics.tombstones for topics in tables.values())
-    router = Router(tables, settings.topics.partitions)
-    recorded, lanes = open_log(broker, settings, stop)
-    dead_letters = lanes[-1]
-    if recorded is None:
-        # Without a position whatever stands here may be of any source: everything new must sort above it.
-        epoch = 1 + highest_epoch(broker, lanes, tombstones)
-        ends = present_ends(broker, lanes)
-        recorded = PublishedPosition(source.start(epoch), ends, closed=False, ts_us=0)
-        return _LogState(recorded, {lane: Tail() for lane in lanes}, router, dead_letters)
-    ends = {lane: recorded.ends.get(lane, 0) for lane in lanes}
-    tails: Mapping[Lane, Tail] = read_tails(broker, ends, tombstones)
-    crossing = None
-    if crosses(source.identity(), recorded.source, tails):
-        recorded, tails, crossing = cross(source, broker, recorded, ends, tombstones)
-    standing = sum(map(len, tails.values()))
-    log.info("resuming", extra={"position": describe(recorded.source), "standing": standing})
-    return _LogState(recorded, tails, router, dead_letters, crossing)
-
-
-def describe(position: SourcePosition) -> str:
-    """For people: GTIDs where there are some, file and position, or the entry of a trigger log."""
-    if position.file:
-        return f"{position.file}:{position.position}" + (f" {position.gtid_set}" if position.gtid_set else "")
-    return f"entry {position.dataset_log_seq} of the change log"
-
-
 class _Handled(NamedTuple):
     """What the records of a transaction say of it. ts_us: when it was handled."""
 
@@ -196,10 +165,9 @@ class _Handled(NamedTuple):
 class _Session:
     """One producer's life."""
 
-    def __init__(
-        self, owner: Publisher, state: _LogState, producer: Callable[[Callable[[Lane, int], None]], Producer]
-    ) -> None:
+    def __init__(self, owner: Publisher, state: LogState, broker: Broker) -> None:
         self._owner = owner
+        self._leadership = owner._leadership
         settings = owner._settings
         self._prefix = settings.topics.prefix
         self._tolerate = settings.publish.errors_tolerance == "all"
@@ -211,21 +179,28 @@ class _Session:
         self._tails = {lane: tail for lane, tail in state.tails.items() if len(tail)}
         self._dead_letters = state.dead_letters
         self._window = Window(state.position.source, dict(state.position.ends))
+        tables = {topics.data: table for (_, table), topics in followed_topics(settings).items()}
+        self._foreign = ForeignRecords(broker, state.ends, tables, self._positions, state.position.source.epoch)
+        # A lane that the position does not name is of a table that was not followed: what stands there is nobody's.
+        self._foreign.tails({lane: tail for lane, tail in state.tails.items() if lane in state.position.ends})
+        self._repairs = self._foreign.repairs
+        self._kept = state.position  # the last that was recorded
         self._recorded: SourcePosition | None = None
         self._recording = 0  # positions sent and not yet acknowledged
-        self._recorded_at = 0.0
+        self._recorded_at = self._looked_at = 0.0
         self._reported_at = time.monotonic()
-        self._producer = producer(self._acknowledged)
+        self._producer: Producer = broker.producer(self._acknowledged)
 
     def claim(self) -> None:
         """Before the first record: the epoch and the open state must be known to whoever comes next."""
         self._record(closed=False)
         self._producer.flush(_FLUSH_S)
 
-    def pump(self, stream: Stream, head: SourcePosition | None) -> None:
+    def pump(self, stream: RereadingStream, head: SourcePosition | None) -> None:
         owner, window, producer, stop = self._owner, self._window, self._producer, self._owner._stop
         while not stop.is_set():
             transaction = stream.next(_IN_FLIGHT_POLL_S if window.records else _POLL_S)
+            self._leadership.check()
             if transaction is not None:
                 if not self._publish(transaction):
                     return
@@ -233,18 +208,32 @@ class _Session:
             else:
                 window.passed(stream.position())
             producer.poll(0)
-            if head is not None and stream.reached(head):
+            if self._repairs.pending:
+                self._mend(stream)
+            if head is not None and stream.reached(head) and not self._repairs.pending:
                 return
             self._every_now_and_then()
 
+    def _mend(self, stream: RereadingStream) -> None:
+        """Between two transactions."""
+        for floor in self._foreign.mend(stream, mark_of(stream.position())):
+            self._leadership.check()  # looking for a floor takes a while
+            self._window.begin()
+            self._producer.send(floor.lane, floor.key, floor.value)
+            self._window.sent(floor.lane, len(floor.value) + len(floor.key))
+            self._window.complete(stream.position())
+
     def finish(self) -> None:
         """Waits for everything sent, then records that nothing can still be on its way."""
+        self._leadership.check()
         self._producer.flush(_FLUSH_S)
+        self._let_go()
         self._record(closed=True)
         self._producer.flush(_FLUSH_S)
 
     def close(self) -> None:
         self._producer.close()
+        self._foreign.close()
         if self._owner._on_progress is not None:
             self._owner._on_progress(self.progress())
 
@@ -295,10 +284,10 @@ class _Session:
         """number: of the change in its transaction. last: of the transaction in this lane."""
         lane, key = outgoing[:2]
         window, owner = self._window, self._owner
-        if self._tails:
-            tail = self._tails.get(lane)
-            end = None if tail is None else tail.stands(outgoing.order, key)
-            if end is not None:
+        tail = self._tails.get(lane) if self._tails else None
+        if tail is not None:
+            end = tail.stands(outgoing.order, key)
+            if end is not None and not self._foreign.again(lane, key, outgoing.order, tail):
                 window.standing(lane, end)
                 owner._skipped += 1
                 return
@@ -311,6 +300,8 @@ class _Session:
             self._producer.send(lane, key, value)
         except UnpublishableRow as error:
             value = self._set_aside(outgoing, TransactionInfo(of.transaction_id, number, last), of.ts_us, error)
+        if self._repairs.pending:
+            self._repairs.sent(lane, key, outgoing.order)
         size = len(value) + len(key)
         window.sent(lane, size)
         owner._records += 1
@@ -350,16 +341,24 @@ class _Session:
         self._window.sent(lane, len(value) + len(outgoing.key))
 
     def _acknowledged(self, lane: Lane, offset: int) -> None:
+        self._foreign.acknowledged(lane, offset)
         if lane == self._positions:
             self._recording -= 1
         else:
             self._window.acknowledged(lane, offset)
 
     def _every_now_and_then(self) -> None:
+        self._leadership.check()
         self._producer.poll(0)
         now = time.monotonic()
+        if now - self._looked_at >= _LOOK_S:
+            self._foreign.look(self._idle)
+            self._looked_at = now
         if now - self._recorded_at >= self._interval_s and not self._recording:
-            if self._window.prefix != self._recorded:
+            self._let_go()
+            moved = self._window.prefix != self._recorded and not self._repairs.holding
+            if moved or self._foreign.position_again:
+                self._foreign.position_again = False
                 self._record(closed=False)
             self._recorded_at = now
         if now - self._reported_at >= 1.0:
@@ -367,8 +366,24 @@ class _Session:
             if self._owner._on_progress is not None:
                 self._owner._on_progress(self.progress())
 
+    def _let_go(self) -> None:
+        """Of the position, once everything is mended."""
+        if self._repairs.holding and not self._repairs.pending:
+            self._producer.flush(_FLUSH_S)
+            self._repairs.acknowledged()
+            log.info("mended")
+
     def _record(self, *, closed: bool) -> None:
-        position = PublishedPosition(self._window.prefix, self._window.ends, closed, time.time_ns() // 1000)
+        """Where the log stands; while something is to be mended, where it stood before."""
+        self._foreign.look(self._idle)
+        self._leadership.check()
+        if not self._repairs.holding:
+            self._kept = PublishedPosition(self._window.prefix, dict(self._window.ends), closed, 0)
+        position = replace(self._kept, closed=closed, ts_us=time.time_ns() // 1000)
         self._producer.send(self._positions, position_key(self._prefix), encode_position(position))
         self._recording += 1
-        self._recorded = self._window.prefix
+        self._recorded = position.source
+
+    def _idle(self, lane: Lane) -> bool:
+        """Nothing of ours is on its way to the lane."""
+        return not self._recording if lane == self._positions else self._window.lane_idle(lane)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from threading import Event
 
 from connector.broker import Broker
-from connector.errors import DataRefused, ForeignLog, UsageError
+from connector.errors import ForeignLog, UsageError
 from connector.model import SourcePosition
-from connector.publish.moving import moved, record
-from connector.publish.publisher import describe, open_log
+from connector.publish.moving import moved, next_epoch, nobody_publishing, record
+from connector.publish.opening import describe
 from connector.settings import Settings
 from connector.source import Source
 from connector.source.binlog.gtid import GtidSet, MariadbGtidList
@@ -31,15 +30,13 @@ def set_position(
     does not have, DataRefused without a recorded position.
     """
     place = source.place(where)
-    recorded, lanes = open_log(broker, settings, Event())
-    if recorded is None:
-        raise _nothing(settings)
-    at = recorded.source
-    new = replace(place, epoch=at.epoch + 1, skipped=at.skipped, snapshot_done=at.snapshot_done)
-    if not dry_run:
-        moved(broker, settings, lanes, new)
-        log.warning("position set by command", extra={"was": describe(at), "position": describe(new)})
-    return at, new
+    with nobody_publishing(broker, settings) as (recorded, lanes):
+        at, epoch = recorded.source, next_epoch(broker, settings, recorded, lanes)
+        new = replace(place, epoch=epoch, skipped=at.skipped, snapshot_done=at.snapshot_done)
+        if not dry_run:
+            moved(broker, settings, lanes, new)
+            log.warning("position set by command", extra={"was": describe(at), "position": describe(new)})
+        return at, new
 
 
 def skip_transaction(source: Source, broker: Broker, settings: Settings, gtid: str, *, dry_run: bool) -> SourcePosition:
@@ -47,18 +44,16 @@ def skip_transaction(source: Source, broker: Broker, settings: Settings, gtid: s
 
     Raises UsageError for what is no GTID of one transaction or was dealt with, DataRefused without a recorded position.
     """
-    recorded, _ = open_log(broker, settings, Event())
-    if recorded is None:
-        raise _nothing(settings)
-    at = recorded.source
-    if source.identity() != at.identity:
-        raise ForeignLog("the source is not the one that was recorded", hint="Run capture on it first.")
-    name = _one(gtid, at)
-    new = replace(at, skipped=(*at.skipped, name))
-    if not dry_run:
-        record(broker, settings, new, recorded.ends)
-        log.warning("transaction will be left out, by command", extra={"gtid": name, "position": describe(at)})
-    return new
+    with nobody_publishing(broker, settings) as (recorded, _):
+        at = recorded.source
+        if source.identity() != at.identity:
+            raise ForeignLog("the source is not the one that was recorded", hint="Run capture on it first.")
+        name = _one(gtid, at)
+        new = replace(at, skipped=(*at.skipped, name))
+        if not dry_run:
+            record(broker, settings, new, recorded.ends)
+            log.warning("transaction will be left out, by command", extra={"gtid": name, "position": describe(at)})
+        return new
 
 
 def _one(text: str, at: SourcePosition) -> str:
@@ -73,9 +68,3 @@ def _one(text: str, at: SourcePosition) -> str:
     if name in at.skipped:
         raise UsageError(f"{name} is left out already", hint="`vecsync capture position show` prints what is.")
     return name
-
-
-def _nothing(settings: Settings) -> DataRefused:
-    return DataRefused(
-        f"nothing is recorded for prefix {settings.topics.prefix!r}", hint="Run `vecsync capture run` first."
-    )

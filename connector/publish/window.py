@@ -58,6 +58,11 @@ class Window:
     def idle(self) -> bool:
         return not self._transactions
 
+    def lane_idle(self, lane: Lane) -> bool:
+        """Nothing of ours is on its way there."""
+        queue = self._lanes.get(lane)
+        return queue is None or not queue.sizes
+
     def begin(self) -> None:
         self._transactions.append(_InFlight())
 

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from threading import Event
 from typing import Any, NamedTuple
 
+from connector.broker import LeaseState
 from connector.errors import Unreachable
-from connector.model import PublishedPosition, SourcePosition
-from connector.publish import Progress, followed_topics, publish, recorded_position, request_snapshot
+from connector.model import Lane, PublishedPosition, SourcePosition
+from connector.publish import (
+    Progress,
+    followed_topics,
+    newest_commit,
+    publish,
+    recorded_position,
+    request_snapshot,
+)
 from connector.registry import FramedBroker, open_broker
 from connector.runtime.events import lanes_json, source_position_json
 from connector.runtime.progress import ProgressLog
 from connector.runtime.schemas import subjects
 from connector.settings import Settings
 from connector.source.connect import open_source
-from connector.topics import dead_letters_topic
+from connector.source.marks import mark_of
+from connector.topics import dead_letters_topic, signals_topic
 from connector.upstream.findings import Severity
 from connector.upstream.preflight import require
 
@@ -68,8 +78,9 @@ def ask_for_snapshot(settings: Settings) -> SourcePosition:
 class CaptureStatus(NamedTuple):
     """recorded: None before the first run. head: None when the source could not be asked, which `problem` explains.
 
-    caught_up: None when that is not known. behind: bytes of binlog (entries of a trigger log) not dealt with, where
-    both stand in the same file.
+    caught_up: None when that is not known. behind: bytes of binlog (entries of a trigger log) not dealt with.
+    lag_s: age of the newest change that is published, while there is more to publish: no older one is missing.
+    lease: who publishes, and who waits.
     """
 
     recorded: PublishedPosition | None
@@ -77,47 +88,50 @@ class CaptureStatus(NamedTuple):
     problem: Unreachable | None
     caught_up: bool | None
     behind: int | None
+    lag_s: float | None
     age_s: float | None
-    log_ends: dict[tuple[str, int], int]
+    log_ends: Mapping[Lane, int]
+    lease: LeaseState
 
 
 def capture_status(settings: Settings) -> CaptureStatus:
     """Raises Unreachable when the broker does not answer; a silent source is part of the answer."""
     broker = open_broker(settings)
     recorded = recorded_position(broker, settings.topics.prefix)
-    head, problem = None, None
+    head, behind, problem = None, None, None
     source = open_source(settings)
     try:
         head = source.head()
+        if recorded is not None and recorded.source.identity == head.identity:
+            behind = source.behind(recorded.source)
     except Unreachable as error:
         problem = error
     finally:
         source.close()
-    if recorded is None:
-        return CaptureStatus(None, head, problem, None if head is None else False, None, None, {})
     admin = broker.admin()
     try:
-        ends = admin.end_offsets([*recorded.ends])
+        lease = admin.lease_state(signals_topic(settings.topics.prefix))
+        ends = {} if recorded is None else admin.end_offsets([*recorded.ends])
     finally:
         admin.close()
-    age = max(0.0, time.time() - recorded.ts_us / 1e6) if recorded.ts_us else None
-    caught_up, behind = (None, None) if head is None else distance(recorded.source, head)
-    return CaptureStatus(
-        recorded, head, problem, caught_up, behind, age, {(k.topic, k.partition): v for k, v in ends.items()}
-    )
+    if recorded is None:
+        return CaptureStatus(None, head, problem, None if head is None else False, None, None, None, {}, lease)
+    now = time.time()
+    age = max(0.0, now - recorded.ts_us / 1e6) if recorded.ts_us else None
+    done = None if head is None else caught_up(recorded.source, head)
+    lag = None
+    if done:
+        behind, lag = 0, 0.0
+    elif head is not None:
+        data = {topics.data for topics in followed_topics(settings).values()}
+        newest = newest_commit(broker, {lane: end for lane, end in ends.items() if lane.topic in data})
+        lag = max(0.0, now - newest / 1e6) if newest else None
+    return CaptureStatus(recorded, head, problem, done, behind, lag, age, ends, lease)
 
 
-def distance(at: SourcePosition, head: SourcePosition) -> tuple[bool, int | None]:
-    """Whether everything up to `head` is dealt with, and how much is left where that can be counted. Pure."""
-    if at.identity != head.identity:
-        return False, None
-    if head.file:
-        if at.file == head.file:
-            behind = max(0, head.position - at.position)
-            return behind == 0 and at.snapshot_done, behind
-        return False, None
-    left = max(0, head.dataset_log_seq - at.dataset_log_seq)
-    return left == 0 and at.snapshot_done, left
+def caught_up(at: SourcePosition, head: SourcePosition) -> bool:
+    """Whether everything up to `head` is dealt with. Pure."""
+    return at.identity == head.identity and at.snapshot_done and mark_of(at) >= mark_of(replace(head, epoch=at.epoch))
 
 
 def status_json(status: CaptureStatus, settings: Settings) -> dict[str, Any]:
@@ -125,6 +139,8 @@ def status_json(status: CaptureStatus, settings: Settings) -> dict[str, Any]:
     recorded = status.recorded
     return {
         "prefix": settings.topics.prefix,
+        "leader": status.lease.holder,
+        "standbys": list(status.lease.standbys),
         "position": None if recorded is None else source_position_json(recorded.source),
         "closed": None if recorded is None else recorded.closed,
         "recorded_at_us": None if recorded is None else recorded.ts_us,
@@ -133,8 +149,9 @@ def status_json(status: CaptureStatus, settings: Settings) -> dict[str, Any]:
         "problem": None if status.problem is None else str(status.problem),
         "caught_up": status.caught_up,
         "behind": status.behind,
+        "lag_s": status.lag_s,
         "ends": [] if recorded is None else lanes_json(recorded.ends),
-        "log_ends": [{"topic": t, "partition": p, "offset": o} for (t, p), o in sorted(status.log_ends.items())],
+        "log_ends": lanes_json(status.log_ends),
         "dead_letters": sum(
             o for (t, _), o in status.log_ends.items() if t == dead_letters_topic(settings.topics.prefix)
         ),

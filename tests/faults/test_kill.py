@@ -139,7 +139,12 @@ def chaos(
         directory / "vecsync.yaml",
         {
             "source": {"kind": "mysql", "url": database.url, "heartbeat_s": 1, "snapshot_chunk_rows": 50},
-            "broker": {"kind": "kafka", "bootstrap_servers": kafka.bootstrap_servers},
+            "broker": {
+                "kind": "kafka",
+                "bootstrap_servers": kafka.bootstrap_servers,
+                # A capture that was killed is followed by the next one when its session is over.
+                "options": {"session.timeout.ms": 1500},
+            },
             "topics": {"prefix": prefix, "partitions": PARTITIONS},
             "publish": {"position_interval_s": 0.3, "takeover_wait_s": 1},
             "replica": {"path": str(replica), "group": prefix},

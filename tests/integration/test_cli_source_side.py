@@ -84,7 +84,7 @@ def test_the_way_from_files_to_events(run: Run) -> None:
     with_vector, *_ = _events(run, "--dataset", "pets", "--id", "b.txt#0", "--vectors")
     assert len(with_vector["value"]["after"]["embedding"]) == rows["b.txt#0"]["dims"]
 
-    assert "4 topics" in run("topics", "list").stdout
+    assert "5 topics" in run("topics", "list").stdout
     assert len(_events(run, "--topic", "positions")) >= 2
     assert all("floor" in event["value"] for event in _events(run, "--dataset", "elsewhere"))
     assert "removed" in run("source", "prune", "--keep-days", "0").stdout

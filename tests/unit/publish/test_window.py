@@ -38,6 +38,7 @@ def test_prefix_and_ends_are_those_of_whole_acknowledged_transactions(
         assert window.prefix == at(prefix)
         for lane in LANES:
             assert window.ends[lane] == sum(1 for owner in owners[lane] if owner <= prefix)
+            assert window.lane_idle(lane) == (acked[lane] == log_end[lane])
 
     while cursor < len(pending):
         if (next(steps, 5)) < 3:

@@ -14,7 +14,7 @@ from dataclasses import replace
 import pytest
 
 from connector.model import SourceIdentity, SourcePosition
-from connector.runtime.capture import distance
+from connector.runtime.capture import caught_up
 from connector.runtime.logs import configure_logging
 from connector.runtime.progress import ProgressLog
 from connector.runtime.signals import stop_on_signals
@@ -63,28 +63,28 @@ MYSQL = SourceIdentity("mysql", "u")
 @pytest.mark.parametrize(
     ("at", "head", "expected"),
     [
-        (SourcePosition(MYSQL, file="b.1", position=10, snapshot_done=True), ("b.1", 30), (False, 20)),
-        (SourcePosition(MYSQL, file="b.1", position=30, snapshot_done=True), ("b.1", 30), (True, 0)),
-        (SourcePosition(MYSQL, file="b.1", position=30, snapshot_done=False), ("b.1", 30), (False, 0)),
-        (SourcePosition(MYSQL, file="b.1", position=30, snapshot_done=True), ("b.2", 4), (False, None)),
+        (SourcePosition(MYSQL, file="b.1", position=10, snapshot_done=True), ("b.1", 30), False),
+        (SourcePosition(MYSQL, file="b.1", position=30, snapshot_done=True), ("b.1", 30), True),
+        (SourcePosition(MYSQL, epoch=3, file="b.1", position=40, snapshot_done=True), ("b.1", 30), True),
+        (SourcePosition(MYSQL, file="b.1", position=30, snapshot_done=False), ("b.1", 30), False),
+        (SourcePosition(MYSQL, file="b.1", position=30, snapshot_done=True), ("b.2", 4), False),
     ],
 )
-def test_distance_in_binlogs(at: SourcePosition, head: tuple[str, int], expected: tuple[bool, int | None]) -> None:
-    assert distance(at, SourcePosition(MYSQL, file=head[0], position=head[1])) == expected
+def test_caught_up_with_a_binlog(at: SourcePosition, head: tuple[str, int], expected: bool) -> None:
+    assert caught_up(at, SourcePosition(MYSQL, file=head[0], position=head[1])) is expected
 
 
-def test_distance_to_another_server() -> None:
+def test_caught_up_with_another_server() -> None:
     """Files of the same name have nothing to do with each other."""
     head = SourcePosition(replace(MYSQL, uuid="another"), file="binlog.000002", position=100)
-    at = SourcePosition(MYSQL, file="binlog.000002", position=100, snapshot_done=True)
-    assert distance(at, head) == (False, None)
+    assert not caught_up(SourcePosition(MYSQL, file="binlog.000002", position=100, snapshot_done=True), head)
 
 
-def test_distance_in_trigger_logs() -> None:
+def test_caught_up_with_a_trigger_log() -> None:
     identity = SourceIdentity("sqlite", "u")
     head = SourcePosition(identity, dataset_log_seq=7)
-    assert distance(SourcePosition(identity, dataset_log_seq=5, snapshot_done=True), head) == (False, 2)
-    assert distance(SourcePosition(identity, dataset_log_seq=7, snapshot_done=True), head) == (True, 0)
+    assert not caught_up(SourcePosition(identity, dataset_log_seq=5, snapshot_done=True), head)
+    assert caught_up(SourcePosition(identity, dataset_log_seq=7, snapshot_done=True), head)
 
 
 @pytest.mark.parametrize("form", ["json", "console"])

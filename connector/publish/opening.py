@@ -1,0 +1,81 @@
+"""What a publisher knows of the log before it sends anything: where to go on, and what stands beyond that place.
+
+It reads only, and never before nothing of an earlier publisher can be on its way any more (docs/guarantees.md, "Taking
+over").
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Event
+
+from connector.broker import Broker
+from connector.model import Lane, PublishedPosition, SourcePosition
+from connector.publish.failover import Crossing, cross, crosses
+from connector.publish.log_state import highest_epoch, present_ends, read_tails, recorded_position
+from connector.publish.resume import Tail
+from connector.publish.routing import Router
+from connector.publish.setup import followed_topics
+from connector.settings import Settings
+from connector.source import Source
+from connector.source.marks import mark_of
+from connector.topics import dead_letters_topic, positions_topic
+
+log = logging.getLogger("connector.publish")
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    position: PublishedPosition
+    tails: Mapping[Lane, Tail]
+    router: Router
+    dead_letters: Lane
+    ends: Mapping[Lane, int]  # of all lanes, that of the positions too, before the tails were read
+    crossing: Crossing | None = None  # what stands was read from another server
+
+
+def open_log(broker: Broker, settings: Settings, stop: Event) -> tuple[PublishedPosition | None, list[Lane]]:
+    """The recorded position, once nothing of an earlier publisher can still be on its way; and all lanes."""
+    prefix = settings.topics.prefix
+    router = Router(followed_topics(settings), settings.topics.partitions)
+    lanes = [*router.lanes(), Lane(dead_letters_topic(prefix), 0)]
+    recorded = recorded_position(broker, prefix)
+    if recorded is not None and not recorded.closed and settings.broker.kind == "kafka":
+        log.info("the last publisher did not end in order", extra={"wait_s": settings.publish.takeover_wait_s})
+        stop.wait(settings.publish.takeover_wait_s)
+        recorded = recorded_position(broker, prefix)
+    return recorded, lanes
+
+
+def open_state(source: Source, broker: Broker, settings: Settings, stop: Event) -> LogState:
+    """Waits where it must, then reads the position and what stands beyond it."""
+    prefix = settings.topics.prefix
+    tables = followed_topics(settings)
+    tombstones = frozenset(topics.tombstones for topics in tables.values())
+    router = Router(tables, settings.topics.partitions)
+    recorded, lanes = open_log(broker, settings, stop)
+    dead_letters = lanes[-1]
+    if recorded is None:
+        # Without a position whatever stands here may be of any source: everything new must sort above it.
+        epoch = 1 + highest_epoch(broker, lanes, tombstones)
+        ends = present_ends(broker, [*lanes, Lane(positions_topic(prefix), 0)])
+        recorded = PublishedPosition(source.start(epoch), {lane: ends[lane] for lane in lanes}, closed=False, ts_us=0)
+        return LogState(recorded, {lane: Tail() for lane in lanes}, router, dead_letters, ends)
+    ends = present_ends(broker, [*lanes, Lane(positions_topic(prefix), 0)])
+    begins = {lane: recorded.ends.get(lane, 0) for lane in lanes}
+    tails: Mapping[Lane, Tail] = read_tails(broker, begins, tombstones, mark_of(recorded.source))
+    crossing = None
+    if crosses(source.identity(), recorded.source, tails):
+        recorded, tails, crossing = cross(source, broker, recorded, begins, tombstones)
+    standing = sum(map(len, tails.values()))
+    log.info("resuming", extra={"position": describe(recorded.source), "standing": standing})
+    return LogState(recorded, tails, router, dead_letters, ends, crossing)
+
+
+def describe(position: SourcePosition) -> str:
+    """For people: GTIDs where there are some, file and position, or the entry of a trigger log."""
+    if position.file:
+        return f"{position.file}:{position.position}" + (f" {position.gtid_set}" if position.gtid_set else "")
+    return f"entry {position.dataset_log_seq} of the change log"
