@@ -128,7 +128,12 @@ class TailAcross(Tail):
             return end
         self.saw(order, key)  # under another name; nothing is missing
         # Of one key what comes before a record that stands (-1) was superseded by it, and is gone by compaction.
-        return end if end is not None else offset + 1
+        return max(end or 0, offset + 1)
+
+    def publish_again(self) -> None:
+        """A change that is sent though it stands, to mend its key, sorts above all of the earlier epochs: what follows
+        has to, as well. (A row that is read again follows all that stands under names.)"""
+        self._waiting.clear()
 
 
 def gtids_of(connector: str) -> type[GtidSet] | type[MariadbGtidList]:

@@ -66,6 +66,7 @@ class ForeignRecords:
         does not stand. A row that does not stand is read again later; a floor cannot be, and is right wherever it is.
         """
         if self.repairs.needs(lane, key, order):
+            tail.publish_again()
             return True
         if lane.topic not in self._tables or order.ordinal == 0 or not tail.missing(order, key):
             return False

@@ -68,5 +68,8 @@ class Tail:
         """A record of it stands there that is older than the position."""
         self._older.add(key)
 
+    def publish_again(self) -> None:
+        """Nothing that stands under a name of its own stands for a change any more. Here all is known by its order."""
+
     def suspects(self) -> set[bytes]:
         return self._older | self._lower

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -28,6 +29,7 @@ from connector.model import (
     FloorReason,
     Lane,
     Op,
+    PublishedPosition,
     SourceIdentity,
     SourceInfo,
     SourcePosition,
@@ -39,10 +41,10 @@ from connector.publish.routing import Router, value_of
 from connector.settings import Settings
 from connector.source import RowKey, Rows, XaName
 from connector.topics import table_topics
-from connector.wire import DocEncoder, TransactionInfo, decode_value
+from connector.wire import DocEncoder, TransactionInfo, decode_position, decode_value
 from tests.system.plain_replica import State, applied, compacted
 
-IDENTITY = SourceIdentity("mysql", "uuid")
+UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
 PARTITIONS = 2
 TABLE = "shadow_vec_docs"
 TOPICS = table_topics("vecsync", "app", TABLE)
@@ -50,7 +52,7 @@ END_S = 30.0
 
 
 def origin(at: int, row: int = 1) -> SourceInfo:
-    return SourceInfo("mysql", "vecsync", 0, False, "app", TABLE, 1, None, "b.000001", at * 100, row)
+    return SourceInfo("mysql", "vecsync", 0, False, "app", TABLE, 1, f"{UUID}:{at}", "b.000001", at * 100, row)
 
 
 def up(at: int, key: str, text: str | None = None) -> Change:
@@ -75,18 +77,19 @@ class LiveSource:
         self.shown: int | None = None
         self.blind = False  # nothing that was streamed becomes visible
         self.selects = 0
+        self.server = 1  # another one has the same transactions, in an epoch of its own
 
     def commit(self, *make: Callable[[int], Change]) -> None:
         for one in make:
             self.committed.append(one(len(self.committed) + 1))
 
     def identity(self) -> SourceIdentity:
-        return IDENTITY
+        return SourceIdentity("mysql", f"uuid {self.server}")
 
     def at(self, number: int, epoch: int = 1) -> SourcePosition:
-        return SourcePosition(
-            IDENTITY, epoch, file="b.000001", position=(number + 1) * 100, file_began=1, snapshot_done=True
-        )
+        executed = f"{UUID}:1-{number}" if number else None
+        position = (number + 1) * 100
+        return SourcePosition(self.identity(), epoch, executed, "b.000001", position, file_began=1, snapshot_done=True)
 
     def head(self) -> SourcePosition:
         return self.at(len(self.committed))
@@ -95,7 +98,7 @@ class LiveSource:
         return self.at(0, epoch)
 
     def adopt(self, recorded: SourcePosition, standing: Collection[str]) -> SourcePosition:
-        raise NotImplementedError
+        return self.at(recorded.position // 100 - 1, recorded.epoch + 1)
 
     def place(self, where: str) -> SourcePosition:
         raise NotImplementedError
@@ -124,8 +127,10 @@ class LiveStream:
             time.sleep(min(timeout_s, 0.002))
             return None
         change = source.committed[self.number]
+        order = change.order._replace(epoch=self.epoch)
+        change = change._replace(order=order) if isinstance(change, DocChange) else replace(change, order=order)
         self.number += 1
-        return Transaction(f"t:{self.number}", iter([change]), self.position())
+        return Transaction(f"{UUID}:{self.number}", iter([change]), self.position())
 
     def position(self) -> SourcePosition:
         return self.source.at(self.number, self.epoch)
@@ -250,8 +255,16 @@ class Publishing:
 
     def position(self) -> int:
         recorded = recorded_position(self.broker, "vecsync")
-        assert recorded is not None
-        return recorded.source.position
+        return 0 if recorded is None else recorded.source.position
+
+    def position_again(self, which: Callable[[PublishedPosition], bool]) -> None:
+        """The first such one is the last again: what followed was never recorded, or was written over."""
+        lane = Lane("vecsync.positions", 0)
+        values = [record.value for record in read_to_end(self.broker, {lane: 0}) if record.value is not None]
+        producer = self.broker.producer(lambda _lane, _offset: None)
+        producer.send(lane, b"vecsync", next(value for value in values if which(decode_position(value))))
+        producer.flush(10)
+        producer.close()
 
     def until_published(self, count: int) -> None:
         self.until(lambda: len(self.standing()) >= count)
@@ -422,22 +435,12 @@ def test_another_writers_position_is_written_over(publishing: Publishing) -> Non
     publishing.source.commit(*rows("Ax"))
     publishing.start()
     publishing.until_published(1)
-    first: list[bytes] = []
-
-    def last_position() -> bytes:
-        *_, record = read_to_end(publishing.broker, {Lane("vecsync.positions", 0): 0})
-        assert record.value is not None
-        return record.value
-
-    first.append(last_position())
+    publishing.until(lambda: publishing.position() == 200)
     publishing.source.commit(*rows("Ay", "Ay"))
     publishing.until(lambda: publishing.position() == 400)
-    producer = publishing.broker.producer(lambda _lane, _offset: None)
-    producer.send(Lane("vecsync.positions", 0), b"vecsync", first[0])
-    producer.flush(10)
-    producer.close()
-    publishing.until(lambda: last_position() != first[0])
-    assert publishing.position() == 400
+    publishing.position_again(lambda at: at.source.position == 200)
+    assert publishing.position() == 200
+    publishing.until(lambda: publishing.position() == 400)
 
 
 def test_a_writer_of_a_newer_epoch_is_not_written_over(publishing: Publishing) -> None:
@@ -464,6 +467,96 @@ def test_a_source_without_a_way_to_read_rows_again_stops(publishing: Publishing)
     assert "capture snapshot" in refused.value.hint
 
 
+def epochs(publishing: Publishing, key: DocKey) -> list[int]:
+    return [change.order.epoch for change in publishing.standing() if change.key == key]
+
+
+def test_a_writer_that_read_another_server_is_mended_like_any_other(publishing: Publishing) -> None:
+    publishing.source.commit(*rows("Ax", "Ay"))
+    publishing.catch_up()
+    publishing.source.server = 2
+    publishing.source.commit(*rows("Ax"))
+    publishing.start()
+    publishing.until_published(3)
+    publishing.land(up(1, "Ax"))
+    publishing.until_right()
+    publishing.end()
+    publishing.land(up(1, "Ax"))
+    publishing.catch_up()
+    assert publishing.wrong() == []
+    assert epochs(publishing, DocKey("A", "x")) == [1, 2, 1, 2, 1, 2]
+    assert epochs(publishing, DocKey("A", "y")) == [1]
+
+
+def test_what_stands_under_the_names_of_another_server_is_not_suspect(publishing: Publishing) -> None:
+    publishing.source.commit(*rows("Ax", "Ay", "Ax", "By", "By"))
+    publishing.source.shown = 1
+    publishing.start()
+    publishing.until(lambda: publishing.position() == 200)
+    publishing.source.shown = None
+    publishing.until_published(5)
+    publishing.end()
+    publishing.position_again(lambda at: at.source.position == 200)
+    publishing.source.server = 2
+    publishing.source.rows = lambda: None  # type: ignore[method-assign]
+    publishing.catch_up()
+    assert len(publishing.standing()) == 5
+    assert publishing.wrong() == []
+
+
+def test_what_ends_wrong_before_another_server_is_read_is_mended(publishing: Publishing) -> None:
+    publishing.source.commit(*rows("Ax", "Ax", "Ax"))
+    publishing.source.shown = 1
+    publishing.start()
+    publishing.until(lambda: publishing.position() == 200)
+    publishing.source.shown = None
+    publishing.until_published(3)
+    publishing.end()
+    publishing.position_again(lambda at: at.source.position == 200)
+    publishing.land(up(2, "Ax"))
+    publishing.source.server = 2
+    publishing.catch_up()
+    assert publishing.wrong() == []
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_what_mends_a_key_is_of_the_later_epoch_and_so_is_what_follows(publishing: Publishing, blind: bool) -> None:
+    """Both ways to mend it: the row as it is, or its next change. Its later ones stand in the earlier epoch."""
+    publishing.source.commit(*rows("Ax", "Ay", "Ax", "Ax"))
+    publishing.source.shown = 1
+    publishing.start()
+    publishing.until(lambda: publishing.position() == 200)
+    publishing.source.shown = None
+    publishing.until_published(4)
+    publishing.end()
+    publishing.position_again(lambda at: at.source.position == 200)
+    publishing.source.server, publishing.source.shown, publishing.source.blind = 2, 2, blind
+    publishing.start()
+    publishing.until(lambda: publishing.position() == 300)
+    publishing.land(up(1, "Ax"))
+    publishing.until(lambda: publishing.source.selects > 0) if not blind else time.sleep(0.3)
+    publishing.source.shown = None
+    publishing.until_right()
+
+
+def test_what_another_servers_writer_left_late_does_not_stand_for_a_change(publishing: Publishing) -> None:
+    """The floor that was published meanwhile is of a later epoch: replicas take nothing of an earlier one after it."""
+    publishing.source.commit(*rows("Ay"))
+    publishing.catch_up()
+    publishing.source.server = 2
+    publishing.source.commit(lambda at: floor(at, "A"), *rows("Ax"))
+    publishing.source.shown = 2
+    publishing.start()
+    publishing.until_published(2)
+    publishing.end()
+    publishing.position_again(lambda at: at.source.epoch == 2)
+    assert publishing.position() == 200
+    publishing.land(publishing.source.committed[2])
+    publishing.source.shown = None
+    publishing.catch_up()
+    assert publishing.wrong() == []
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_whatever_lands_at_any_time_is_mended(publishing: Publishing, seed: int) -> None:
     """Publishers come and go in order while another writer's records land: old ones, and some that are ahead."""
@@ -487,6 +580,10 @@ def test_whatever_lands_at_any_time_is_mended(publishing: Publishing, seed: int)
             publishing.land(*source.committed[begin : begin + rng.choice([1, 2, 4])])
         if rng.random() < 0.1:
             publishing.end()
+            publishing.start()
+        if rng.random() < 0.04:
+            publishing.end()
+            source.server += 1
             publishing.start()
         time.sleep(rng.choice([0, 0.01, 0.1]))
     source.shown = None
