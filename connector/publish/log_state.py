@@ -90,10 +90,14 @@ def order_of(record: Record, tombstones: frozenset[str]) -> CommitOrder:
 
 
 def read_tails(
-    broker: Broker, ends: Mapping[Lane, int], tombstones: frozenset[str], mark: CommitOrder = ZERO_ORDER
+    broker: Broker,
+    ends: Mapping[Lane, int],
+    tombstones: frozenset[str],
+    mark: CommitOrder = ZERO_ORDER,
+    ending: CommitOrder | None = None,
 ) -> dict[Lane, Tail]:
-    """What stands in each lane at or after the recorded end offsets. mark: of the recorded position."""
-    tails = {lane: Tail(mark) for lane in ends}
+    """What stands in each lane at or after the recorded end offsets. mark, ending: as `Tail` has them."""
+    tails = {lane: Tail(mark, ending) for lane in ends}
     for record in read_to_end(broker, ends):
         lane = Lane(record.topic, record.partition)
         tails[lane].add(order_of(record, tombstones), record.key or b"", record.offset)

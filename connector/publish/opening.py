@@ -65,7 +65,8 @@ def open_state(source: Source, broker: Broker, settings: Settings, stop: Event) 
         return LogState(recorded, {lane: Tail() for lane in lanes}, router, dead_letters, ends)
     ends = present_ends(broker, [*lanes, Lane(positions_topic(prefix), 0)])
     begins = {lane: recorded.ends.get(lane, 0) for lane in lanes}
-    tails: Mapping[Lane, Tail] = read_tails(broker, begins, tombstones, mark_of(recorded.source))
+    ending = None if recorded.source.snapshot is None else recorded.source.snapshot.start
+    tails: Mapping[Lane, Tail] = read_tails(broker, begins, tombstones, mark_of(recorded.source), ending)
     crossing = None
     if crosses(source.identity(), recorded.source, tails):
         recorded, tails, crossing = cross(source, broker, recorded, begins, tombstones)

@@ -16,14 +16,18 @@ from connector.model import ZERO_ORDER, CommitOrder
 
 
 class Tail:
-    """The records of one lane at or after the end offset that the recorded position names. mark: of that position."""
+    """The records of one lane at or after the end offset that the recorded position names.
 
-    __slots__ = ("_best", "_lower", "_mark", "_offsets", "_older", "earliest_epoch", "greatest")
+    mark: of that position. ending: the order of the floor that ends the snapshot which was not done there, if one was.
+    """
 
-    def __init__(self, mark: CommitOrder = ZERO_ORDER) -> None:
+    __slots__ = ("_best", "_ending", "_lower", "_mark", "_offsets", "_older", "earliest_epoch", "greatest")
+
+    def __init__(self, mark: CommitOrder = ZERO_ORDER, ending: CommitOrder | None = None) -> None:
         self.greatest: CommitOrder = ZERO_ORDER
         self.earliest_epoch: int | None = None
         self._mark = mark
+        self._ending = ending
         self._offsets: dict[tuple[CommitOrder, bytes], int] = {}
         self._best: dict[bytes, CommitOrder] = {}
         self._older: set[bytes] = set()
@@ -35,7 +39,7 @@ class Tail:
         if self.earliest_epoch is None or order.epoch < self.earliest_epoch:
             self.earliest_epoch = order.epoch
         self._offsets[order, key] = offset
-        if order < self._mark:
+        if order < self._mark and order != self._ending:
             self.suspect(key)
         self.saw(order, key)
 

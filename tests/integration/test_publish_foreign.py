@@ -35,7 +35,7 @@ from connector.model import (
     SourcePosition,
     Transaction,
 )
-from connector.publish import Publisher, create_topics, followed_topics, recorded_position
+from connector.publish import Publisher, create_topics, followed_topics, recorded_position, request_snapshot
 from connector.publish.log_state import read_to_end
 from connector.publish.routing import Router, value_of
 from connector.settings import Settings
@@ -455,6 +455,9 @@ def test_a_writer_of_a_newer_epoch_is_not_written_over(publishing: Publishing) -
     error, publishing.error = publishing.error, None
     assert isinstance(error, ForeignLog)
     assert "epoch 2" in str(error)
+    assert request_snapshot(publishing.source, publishing.broker, publishing.settings).epoch == 3, (
+        "above all that stands"
+    )
 
 
 def test_a_source_without_a_way_to_read_rows_again_stops(publishing: Publishing) -> None:

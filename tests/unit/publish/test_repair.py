@@ -106,6 +106,15 @@ def test_found_again_it_is_mended_above_what_came_last() -> None:
     assert repairs.pending == {(LANE, key): order(300)}
 
 
+def test_the_floor_that_ends_a_snapshot_is_no_old_record() -> None:
+    """It carries the order at which the snapshot began, and comes last."""
+    found = Tail(order(500, 0), ending=order(100, 0))
+    found.add(order(100, 0), encode_key(FLOOR), 7)
+    assert found.suspects() == set()
+    found.add(order(50, 0), encode_key(FloorKey("B")), 8)
+    assert found.suspects() == {encode_key(FloorKey("B"))}
+
+
 def test_the_position_is_held_until_what_mends_is_acknowledged() -> None:
     repairs = Repairs()
     held = [repairs.holding]
