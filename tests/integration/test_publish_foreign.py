@@ -560,7 +560,7 @@ def test_what_another_servers_writer_left_late_does_not_stand_for_a_change(publi
     assert publishing.wrong() == []
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(6))
 def test_whatever_lands_at_any_time_is_mended(publishing: Publishing, seed: int) -> None:
     """Publishers come and go in order while another writer's records land: old ones, and some that are ahead."""
     rng = random.Random(seed)

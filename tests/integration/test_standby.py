@@ -183,7 +183,7 @@ def test_what_a_paused_capture_writes_late_is_mended(pair: Pair) -> None:
 
     It may also find out in time and drop them; `test_publish_foreign.py` makes sure that they land.
     """
-    pair.sites[0].change(broker={"options": {"session.timeout.ms": SESSION_MS, "linger.ms": 3000}})
+    pair.sites[0].change(broker={"options": {"session.timeout.ms": SESSION_MS, "linger.ms": 2000}})
     pair.start_both()
     pair.write(10)
     until(pair.published)
