@@ -1,8 +1,8 @@
 """Rows of a vec0 table, a whole batch at once, as vec0 itself would store them one by one.
 
-For each row vec0 parses a statement that goes through its chunks from the last one back, and opens four blobs. Here each
-chunk is written once for all rows of the batch that it takes. It must never leave anything in vec0's tables that vec0
-would not have left there: a test holds the two to the same bytes, and the version of sqlite-vec is pinned for it.
+For each row vec0 parses a statement that goes through its chunks from the last one back, and opens four blobs. Here
+each chunk is written once for all rows of the batch that it takes. It must never leave anything in vec0's tables that
+vec0 would not have left there: a test holds the two to the same bytes, and the version of sqlite-vec is pinned for it.
 Removing rows and searching are vec0's own.
 """
 
