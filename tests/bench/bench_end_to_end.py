@@ -53,6 +53,24 @@ def megabytes(service: Service) -> float:
     return float(psutil.Process(service.process.pid).memory_info().rss) / 2**20
 
 
+def cpu_seconds() -> dict[str, float]:
+    """Of every process on the way, by what it is."""
+    spent = dict.fromkeys(("capture", "replica", "broker", "server", "this"), 0.0)
+    me = psutil.Process()
+    for process in [me, *me.children(recursive=True)]:
+        command = " ".join(process.cmdline())
+        what = "this"
+        for name, words in _PROCESSES.items():
+            if process != me and words in command:
+                what = name
+        times = process.cpu_times()
+        spent[what] += times.user + times.system
+    return spent
+
+
+_PROCESSES = {"capture": "capture run", "replica": "replica run", "broker": "kafka.Kafka", "server": "mysqld"}
+
+
 def main() -> None:
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     kind = sys.argv[2] if len(sys.argv) > 2 else "mysql"
@@ -95,7 +113,7 @@ def main() -> None:
             apply.start()
             while published(admin, topic) <= before:
                 time.sleep(0.01)
-            begin, in_log = time.perf_counter(), 0.0
+            begin, in_log, spent = time.perf_counter(), 0.0, cpu_seconds()
             while applied(replica, topic) < before + rows:
                 if not in_log and published(admin, topic) >= before + rows:
                     in_log = time.perf_counter() - begin
@@ -103,12 +121,14 @@ def main() -> None:
                 apply.check()
                 time.sleep(0.05)
             took = time.perf_counter() - begin
+            cpu = {what: (seconds - spent[what]) / rows * 1e6 for what, seconds in cpu_seconds().items()}
             size = replica.resolve().stat().st_size
             print(yardstick())
             print(f"{kind}, {rows:,} documents of about 2.1 KB (384-d), with vectors and full text")
             print(
                 f"end to end       {rows / took:>10,.0f} documents/s   ({took:.1f} s; in the log after {in_log:.1f} s)"
             )
+            print("CPU us/document  " + ", ".join(f"{what} {us:.0f}" for what, us in cpu.items()))
             print(f"resident memory  capture {megabytes(capture):,.0f} MB, replica {megabytes(apply):,.0f} MB")
             print(f"replica file     {size / 2**20:,.0f} MB")
         finally:
