@@ -64,8 +64,9 @@ def open_connection(source: SourceSettings) -> pymysql.Connection[Any]:
     options: dict[str, Any] = {"ssl": client_context(source.tls, "source.tls")} if source.tls else {}
     if source.plaintext:
         options["ssl_disabled"] = True
+    patience_s = max(1, round(source.connect_timeout_s))
     try:
-        return _Connection(
+        connection = _Connection(
             host=address.host,
             port=address.port,
             user=address.user,
@@ -73,7 +74,8 @@ def open_connection(source: SourceSettings) -> pymysql.Connection[Any]:
             database=address.database,
             charset="utf8mb4",
             autocommit=True,
-            connect_timeout=max(1, round(source.connect_timeout_s)),
+            connect_timeout=patience_s,
+            read_timeout=patience_s,  # without it, who accepts and never greets would be waited for without end
             max_allowed_packet=_MAX_PACKET,
             init_command=(
                 "SET SESSION time_zone = '+00:00',"
@@ -87,6 +89,9 @@ def open_connection(source: SourceSettings) -> pymysql.Connection[Any]:
         raise refused or mysql_error(error, where) from error
     except (OSError, RuntimeError) as error:  # PyMySQL: TLS problems, and a missing library for an authentication
         raise Unreachable(f"{where} cannot be talked to: {error}") from error
+    # A statement may take as long as it does, unless who asks says otherwise.
+    connection._read_timeout = None  # type: ignore[attr-defined]
+    return connection
 
 
 def mysql_error(error: pymysql.Error, what: str) -> VecsyncError:
