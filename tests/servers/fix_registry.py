@@ -32,7 +32,9 @@ def local_registry() -> Iterator[RegistryServer]:
             environment={
                 "QUARKUS_HTTP_HOST": HOST,
                 "QUARKUS_HTTP_PORT": str(port),
-                "QUARKUS_MANAGEMENT_ENABLED": "false",
+                # It cannot be left out, and 9000 is taken where tests run in two processes.
+                "QUARKUS_MANAGEMENT_HOST": HOST,
+                "QUARKUS_MANAGEMENT_PORT": "0",
                 "QUARKUS_HTTP_ACCESS_LOG_ENABLED": "false",
             },
         )
