@@ -264,7 +264,7 @@ def test_while_writers_go_on(
     read = sum(c.source.snapshot for c in snapshot.log)
     assert read > 20
     if trouble == "killed connections":
-        assert killer.killed
+        assert killer.killed > 3
     else:
         assert len(snapshot.log) - read > 50, "the writers had no turn"
     wanted = source_state(tables)
