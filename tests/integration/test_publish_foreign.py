@@ -17,7 +17,7 @@ from threading import Event
 import pytest
 
 from connector.broker.embedded import EmbeddedBroker
-from connector.errors import ForeignLog
+from connector.errors import ForeignLog, LeaseLost, LeaseTaken
 from connector.model import (
     Change,
     CommitOrder,
@@ -36,6 +36,7 @@ from connector.model import (
     Transaction,
 )
 from connector.publish import Publisher, create_topics, followed_topics, recorded_position, request_snapshot
+from connector.publish.lease import Leadership
 from connector.publish.log_state import read_to_end
 from connector.publish.routing import Router, value_of
 from connector.settings import Settings
@@ -284,6 +285,62 @@ def publishing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Publishing]:
 
 def rows(*keys: str) -> Sequence[Callable[[int], Change]]:
     return [lambda at, key=key: up(at, key) for key in keys]  # type: ignore[misc]
+
+
+class LosesLease(Leadership):
+    """Has the lease once, until told that it is lost."""
+
+    lost = taken = False
+
+    def acquire(self, *, standby: bool = True) -> bool:
+        if self.lost:
+            self.taken = True
+            raise LeaseTaken("another one has taken over")
+        return True
+
+    def check(self) -> None:
+        if self.lost:
+            raise LeaseLost("lost")
+
+
+class LongTransaction(LiveSource):
+    """One of five thousand rows; the lease is lost at the six hundredth."""
+
+    def __init__(self, leadership: LosesLease) -> None:
+        super().__init__()
+        self.leadership = leadership
+        self.commit(*rows("Ax"))
+
+    def stream(self, after: SourcePosition) -> LiveStream:
+        stream, make = LiveStream(self, after), self._changes
+
+        def one(timeout_s: float) -> Transaction | None:
+            return Transaction(f"{UUID}:1", make(), self.at(1))
+
+        stream.next = one  # type: ignore[method-assign]
+        return stream
+
+    def _changes(self) -> Iterator[Change]:
+        for ordinal in range(1, 5001):
+            if ordinal == 600:
+                self.leadership.lost = True
+            change = up(1, f"A{chr(ordinal + 0x4E00)}")
+            assert isinstance(change, DocChange)
+            yield change._replace(order=change.order._replace(ordinal=ordinal))
+
+
+def test_a_lease_that_is_lost_within_a_transaction_ends_it(publishing: Publishing) -> None:
+    """However long it is: who publishes now must not find thousands of records behind its own."""
+    leadership = LosesLease(publishing.broker, "vecsync", publishing.stop)
+    publishing.source = LongTransaction(leadership)
+    publisher = Publisher(
+        publishing.source, publishing.broker, publishing.settings, publishing.stop, leadership=leadership
+    )
+    with pytest.raises(LeaseTaken):
+        publisher.run()
+    assert leadership.taken
+    assert len(publishing.standing()) <= 1000
+    assert publishing.position() == publishing.source.at(0).position
 
 
 def test_an_idle_publisher_finds_what_another_left(publishing: Publishing) -> None:
