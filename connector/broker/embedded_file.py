@@ -44,6 +44,12 @@ _SCHEMA = (
     " next INTEGER NOT NULL, updated_ms INTEGER NOT NULL, PRIMARY KEY (name, lane)) WITHOUT ROWID",
 )
 
+# In one look: between two, another process may make the file, which is then neither empty nor ours.
+_KIND = (
+    "SELECT application_id, user_version, EXISTS (SELECT 1 FROM sqlite_schema) "
+    "FROM pragma_application_id, pragma_user_version"
+)
+
 _LENGTH = Struct(">I")
 
 
@@ -99,8 +105,7 @@ def open_log(path: Path) -> apsw.Connection:
 
 
 def _is_ours(connection: apsw.Connection, path: Path) -> bool:
-    application = connection.pragma("application_id")
-    version = connection.pragma("user_version")
+    ((application, version, used),) = connection.execute(_KIND).fetchall()
     if application == APPLICATION_ID:
         if version != FORMAT:
             raise ForeignLog(
@@ -108,7 +113,7 @@ def _is_ours(connection: apsw.Connection, path: Path) -> bool:
                 hint="Run the version of the connector that made the file.",
             )
         return True
-    if application or version or connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall():
+    if application or version or used:
         raise ForeignLog(f"{path} is a database of another application", hint="Give broker.path a file of its own.")
     return False
 

@@ -104,6 +104,7 @@ def test_a_network_that_falls_silent(sql_database: SqlDatabase, start_proxy: Sta
     try:
         deadline = time.monotonic() + 60
         while recorded_position(broker, "vecsync") is None:  # what comes before it begins is not published
+            assert failed == []
             assert time.monotonic() < deadline
             time.sleep(0.1)
         put(sql_database, 0, 5)

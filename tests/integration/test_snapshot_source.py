@@ -225,6 +225,8 @@ def test_while_writers_go_on(
     print("seed", seed)
     before = Tally()
     Session(tables.server, tables.name, seed, before, id_only=id_only).run(lambda: before.total > 300)
+    dataset(tables, "quiet")  # a fast writer touches every other row while a chunk is read, and such rows are left out
+    insert(tables, *[("quiet", f"quiet{n}", "") for n in range(50)])
     snapshot: Snapshot = snapshot_of(tables)
     ended, tally = threading.Event(), Tally()
     failures: list[BaseException] = []
@@ -262,7 +264,8 @@ def test_while_writers_go_on(
     assert not failures
     snapshot.to_head()
     read = sum(c.source.snapshot for c in snapshot.log)
-    assert read > 20
+    truncated = any(isinstance(c, Floor) and c.reason is FloorReason.TRUNCATE for c in snapshot.log)
+    assert read > 50 or truncated
     if trouble == "killed connections":
         assert killer.killed > 3
     else:
