@@ -13,7 +13,7 @@ from connector.model import Lane
 
 Headers = Sequence[tuple[str, bytes]]
 Acknowledged = Callable[[Lane, int], None]
-"""Called with lane and offset, from within `Producer.poll` or `flush`; within a lane in the order of `send`."""
+"""Called with lane and offset, from within `Producer`'s calls; within a lane in the order of `send`."""
 
 
 class Record(NamedTuple):
@@ -80,7 +80,7 @@ class Lease(Protocol):
 class Producer(Protocol):
     """Idempotent and gapless: within a lane records land in the order sent, and after a failure none lands any more.
 
-    `poll`, `flush` and `send` raise DeliveryFailed once a record could not be delivered; it is of no use then.
+    `poll`, `hurry`, `flush` and `send` raise DeliveryFailed once a record could not be delivered; it is of no use then.
     """
 
     def send(self, lane: Lane, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
@@ -91,6 +91,11 @@ class Producer(Protocol):
 
     def poll(self, timeout_s: float) -> None:
         """Serves acknowledgements."""
+        ...
+
+    def hurry(self) -> None:
+        """Says that nothing more is at hand: what was sent does not wait any longer for more to go along with it. Also
+        serves acknowledgements, for a moment."""
         ...
 
     def flush(self, timeout_s: float) -> None:

@@ -122,6 +122,9 @@ class EmbeddedProducer:
         elif timeout_s > 0:
             time.sleep(timeout_s)  # nothing is on its way, so nothing can be acknowledged meanwhile
 
+    def hurry(self) -> None:
+        self.poll(0)  # what it takes to sync a file decides how long records gather
+
     def flush(self, timeout_s: float) -> None:  # noqa: ARG002 - a commit ends by itself, within the busy time-out
         self._check()
         if self._pending:

@@ -21,6 +21,9 @@ from connector.model import Lane
 STALLED_S = 120.0
 """Records waiting this long without any acknowledgement: the brokers are not there."""
 
+_HURRY_S = 0.001
+"""Only while the client's flush() runs does it send what it holds; it returns as soon as everything is acknowledged."""
+
 _CLOSED = "it was closed"
 _CLOSE_S = 5.0
 
@@ -110,14 +113,20 @@ class KafkaProducer:
         if self._failure is not None:
             self._refuse()
 
+    def hurry(self) -> None:
+        if self._in_flight:
+            self._run(self._producer.flush, _HURRY_S)
+        self.poll(0)
+
     def flush(self, timeout_s: float) -> None:
-        # Not the client's flush(): a fatal error inside it leaves callbacks running with an exception pending.
+        # Not the client's flush() alone: a fatal error in it leaves callbacks running with an exception pending.
         deadline = time.monotonic() + timeout_s
         while self._in_flight and self._failure is None:
             left = deadline - time.monotonic()
             if left < 0:
                 self._failed(f"{self._in_flight} records not acknowledged within {timeout_s:g} s. {self._last_error}")
             else:
+                self._run(self._producer.flush, _HURRY_S)
                 self._serve(min(left, 0.1))
         if self._failure is not None:
             self._refuse()
@@ -173,10 +182,13 @@ class KafkaProducer:
         self._last_error = error.str()
 
     def _serve(self, timeout_s: float) -> None:
+        self._run(self._producer.poll, timeout_s)
+
+    def _run(self, serve: Callable[[float], object], timeout_s: float) -> None:
         """The client raises its fatal errors here, and goes on serving when called again."""
         in_flight = self._in_flight
         try:
-            self._producer.poll(timeout_s)
+            serve(timeout_s)
         except KafkaException as error:
             inner = kafka_error(error)
             self._failed(f"{inner.str()} ({inner.name()})")

@@ -36,7 +36,7 @@ from connector.wire import DocEncoder, TransactionInfo, encode_position, positio
 log = logging.getLogger("connector.publish")
 
 _POLL_S = 0.1  # how long a quiet source is listened to before acknowledgements are looked after again
-_IN_FLIGHT_POLL_S = 0.002  # the same while records are on their way: the embedded log commits them when it is polled
+_AT_HAND_S = 0.0005  # the same while records are on their way; what does not come within it is not at hand
 _LOOK_S = 0.05  # between two looks for records of other writers
 _SENDS_PER_POLL = 500
 _FLUSH_S = 120.0
@@ -199,7 +199,9 @@ class _Session:
     def pump(self, stream: RereadingStream, head: SourcePosition | None) -> None:
         owner, window, producer, stop = self._owner, self._window, self._producer, self._owner._stop
         while not stop.is_set():
-            transaction = stream.next(_IN_FLIGHT_POLL_S if window.records else _POLL_S)
+            transaction = stream.next(_AT_HAND_S if window.records else _POLL_S)
+            if transaction is None and window.records:
+                producer.hurry()
             self._leadership.check()
             if transaction is not None:
                 if not self._publish(transaction):

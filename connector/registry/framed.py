@@ -133,6 +133,7 @@ class _FramedProducer:
 
     def __init__(self, inner: Producer, frames: Frames) -> None:
         self._send, self.poll, self.flush, self.close = inner.send, inner.poll, inner.flush, inner.close
+        self.hurry = inner.hurry
         self._frames = frames
         self._known: dict[tuple[str, bytes], tuple[bytes, bytes]] = {}
 

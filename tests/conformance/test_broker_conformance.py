@@ -60,7 +60,8 @@ def test_acknowledgements_come_from_within_the_producers_calls(log: Log) -> None
     assert threads == [threading.get_ident()]
 
 
-def test_a_single_record_is_acknowledged_by_polling(log: Log) -> None:
+@pytest.mark.parametrize("hurried", [False, True])
+def test_a_single_record_is_acknowledged_by_polling(log: Log, hurried: bool) -> None:
     lane = Lane(make_topic(log), 0)
     acknowledged: list[int] = []
     producer = log.broker.producer(lambda lane, offset: acknowledged.append(offset))
@@ -68,7 +69,10 @@ def test_a_single_record_is_acknowledged_by_polling(log: Log) -> None:
         producer.send(lane, b"k", b"v")
         deadline = time.monotonic() + 30
         while not acknowledged and time.monotonic() < deadline:
-            producer.poll(0)
+            if hurried:
+                producer.hurry()
+            else:
+                producer.poll(0)
     finally:
         producer.close()
     assert acknowledged == [0]

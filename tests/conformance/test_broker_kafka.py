@@ -64,9 +64,10 @@ def _until_refused(log: KafkaLog, lane: Lane, value: bytes) -> None:
     assert errors[-1].code() == KafkaError.MSG_SIZE_TOO_LARGE
 
 
+@pytest.mark.parametrize("hurried", [False, True])
 @pytest.mark.parametrize("batch", [1, 7, 10_000])
 def test_nothing_lands_behind_a_record_that_the_broker_refuses(
-    log: KafkaLog, batch: int, caplog: pytest.LogCaptureFixture
+    log: KafkaLog, batch: int, hurried: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     log.options = {"batch.num.messages": batch}  # one behind the other in several requests, or all in one
     lane = Lane(make_topic(log, partitions=2), 0)
@@ -84,7 +85,11 @@ def test_nothing_lands_behind_a_record_that_the_broker_refuses(
         with pytest.raises(DeliveryFailed, match=r"MSG_SIZE_TOO_LARGE|GAPLESS"):  # noqa: PT012 - at one of them
             for n in range(99):
                 producer.send(lane, str(n).encode(), b"behind")
+                if hurried:
+                    producer.hurry()
             producer.flush(30)
+        with pytest.raises(DeliveryFailed):
+            producer.hurry()
         with pytest.raises(DeliveryFailed):
             producer.send(other, b"k", b"v")
         with pytest.raises(DeliveryFailed):
@@ -101,6 +106,22 @@ def test_nothing_lands_behind_a_record_that_the_broker_refuses(
         assert client.end_offsets([lane, other]) == {lane: 1, other: 1}
     finally:
         client.close()
+
+
+def test_what_is_hurried_does_not_wait_for_company(log: KafkaLog) -> None:
+    log.options = {"linger.ms": 20_000}
+    lane = Lane(make_topic(log), 0)
+    acknowledged: list[int] = []
+    producer = log.broker.producer(lambda _, offset: acknowledged.append(offset))
+    try:
+        began = time.monotonic()
+        for n in range(3):
+            producer.send(lane, b"k", b"v")
+            while len(acknowledged) <= n:
+                producer.hurry()
+                assert time.monotonic() - began < 15
+    finally:
+        producer.close()
 
 
 def test_a_limit_that_was_lowered_is_known_to_the_next_producer(log: KafkaLog) -> None:

@@ -177,6 +177,10 @@ class CrashingProducer:
         self.step()
         self.producer.poll(timeout_s)
 
+    def hurry(self) -> None:
+        self.step()
+        self.producer.hurry()
+
     def flush(self, timeout_s: float) -> None:
         self.step()
         self.producer.flush(timeout_s)
