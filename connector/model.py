@@ -15,8 +15,9 @@ class CommitOrder(NamedTuple):
     """Where a change stands in the commit order of its source; compares as a tuple.
 
     epoch     rises by one each time the identity of the source's log changes
-    file      number of the binlog file (trigger logs: 0)
-    position  64-bit offset of the START of the transaction in it (trigger logs: number of the log's entry)
+    file      number of the binlog file (SQLite's log: 0; a shadow log: number of the stream that read it)
+    position  64-bit offset of the START of the transaction in it (SQLite's log: number of the entry; a shadow log:
+              number of the look in its stream)
     ordinal   of the row in the transaction, from 1; 0 is a *mark*: above everything before that position,
               below the transaction that begins there (snapshot rows and floors stand on marks)
     """
@@ -198,13 +199,28 @@ class SourceIdentity:
 
 @dataclass(frozen=True, slots=True)
 class DatasetCursor:
-    """The last entry read of a trigger log: its number (`incarnation`) and its change number. A log in which that entry
-    is another one is not the log that was read."""
+    """The last entry read of a trigger log: its number (a shadow log has none: its fingerprint; `incarnation`) and its
+    change number. A log in which that entry is another one is not the log that was read.
+
+    ordinal: shadow logs: 1 for a dataset that has a row of its own. missing: the first and the last change number that
+    may become visible late.
+    """
 
     incarnation: int
     scn: int
     ordinal: int = 0
     missing: tuple[int, ...] = ()
+
+
+def cursor_key(table: str, dataset_id: str) -> str:
+    """Of a cursor in a position whose log numbers the entries of each table and dataset by themselves."""
+    return f"{table.replace('%', '%25').replace('/', '%2F')}/{dataset_id}"
+
+
+def table_and_dataset(key: str) -> tuple[str, str]:
+    """What `cursor_key` was made of."""
+    table, _, dataset_id = key.partition("/")
+    return table.replace("%2F", "/").replace("%25", "%"), dataset_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,12 +251,14 @@ class LogMark(NamedTuple):
 class SourcePosition:
     """Where a source stands: enough to resume, always between two transactions.
 
-    `file`/`position` name the end of the last transaction; both are empty for trigger logs, which use
-    `dataset_log_seq` and `cursors`. `file_began`: when that file was begun, in seconds since the epoch, as it says
-    itself; a file of that name with another time is of another log. 0: not known. `mark`: an event at or before the
-    position that no other log has at this place; None: there was none yet. `bridge`: GTIDs of another server's log,
-    dealt with there, that come again in this one from here on and are to be passed over (a GTID set, or MariaDB's last
-    of each domain); empty: none. `skipped`: GTIDs of transactions that were left out by command, and stay so.
+    `file`/`position` name the end of the last transaction. Trigger logs have no file; they use `dataset_log_seq` and
+    `cursors`: SQLite's the number of the last entry, shadow logs the number of the stream, and `position` for that of
+    its last look (in the head of one: the source's clock, in microseconds since the epoch).
+    `file_began`: when that file was begun, in seconds since the epoch, as it says itself; a file of that name with
+    another time is of another log. 0: not known. `mark`: an event at or before the position that no other log has at
+    this place; None: there was none yet. `bridge`: GTIDs of another server's log, dealt with there, that come again in
+    this one from here on and are to be passed over (a GTID set, or MariaDB's last of each domain); empty: none.
+    `skipped`: GTIDs of transactions that were left out by command, and stay so.
     `open_file`/`open_position`: where the earliest transaction begins that is prepared (XA) and not ended; reading
     must go on from there, though everything up to `position` has been dealt with. Empty: there is none.
     """
@@ -260,6 +278,11 @@ class SourcePosition:
     mark: LogMark | None = None
     bridge: str = ""
     skipped: tuple[str, ...] = ()
+
+    @property
+    def of_shadow_log(self) -> bool:
+        """Of a MySQL or MariaDB source whose shadow log is read."""
+        return not self.file and self.identity.connector != "sqlite"
 
 
 class Lane(NamedTuple):

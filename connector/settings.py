@@ -89,6 +89,12 @@ class SourceSettings(Section):
         300, ge=0, description="Seconds for which a lost connection is tried again before giving up."
     )
     poll_interval_s: float = Field(0.01, gt=0, description="Seconds between two looks into a trigger log.")
+    late_commit_window_s: float = Field(
+        60,
+        ge=0,
+        description="Shadow logs of mysql: seconds for which an entry is looked for that may become visible after a "
+        "later one.",
+    )
     tls: TlsSettings | None = Field(None, description="Encrypt the connection.")
     plaintext: bool = Field(
         False,
@@ -112,8 +118,6 @@ class SourceSettings(Section):
             raise ValueError("tls asks for encryption, and plaintext for none; leave one of them out")
         if self.kind == "sqlite" and self.reader == "binlog":
             raise ValueError("a SQLite source has no binlog; use reader: shadow_log")
-        if self.kind == "mysql" and self.reader == "shadow_log":
-            raise ValueError("reader shadow_log is for SQLite sources; MySQL and MariaDB are read by binlog")
         return self
 
 

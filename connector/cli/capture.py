@@ -76,7 +76,8 @@ def _lag(found: CaptureStatus) -> str:
         return "none: everything is published"
     if found.caught_up is None or found.recorded is None:
         return "not known: the source could not be asked"
-    unit = "bytes" if found.recorded.source.file else "entries"
+    at = found.recorded.source
+    unit = "bytes" if at.file else "change numbers" if at.of_shadow_log else "entries"
     much = "some" if found.behind is None else f"{found.behind:,} {unit}"
     return much if found.lag_s is None else f"{much}, at most {duration(found.lag_s)}"
 

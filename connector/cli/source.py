@@ -15,6 +15,7 @@ from connector.upstream.findings import Finding, Severity
 from connector.upstream.install import install as run_install
 from connector.upstream.preflight import look
 from connector.upstream.prune import prune as run_prune
+from connector.upstream.prune import reads_log
 
 app = typer.Typer(no_args_is_help=True, help="Set the source database up, check it, keep it.")
 
@@ -80,7 +81,7 @@ def prune(
     """Remove entries of the shadow log that are published, old enough, and read by every replica that says so."""
     settings = invocation(context).settings()
     published = None
-    if settings.source.kind == "sqlite":
+    if reads_log(settings.source):
         recorded = recorded_position(open_broker(settings), settings.topics.prefix)
         published = None if recorded is None else recorded.source
     removed = run_prune(settings.source, keep_s=keep_days * _DAY_S, published=published, dry_run=dry_run)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 
 from connector.broker import Broker
@@ -61,8 +61,11 @@ def open_state(source: Source, broker: Broker, settings: Settings, stop: Event) 
         # Without a position whatever stands here may be of any source: everything new must sort above it.
         epoch = 1 + highest_epoch(broker, lanes, tombstones)
         ends = present_ends(broker, [*lanes, Lane(positions_topic(prefix), 0)])
-        recorded = PublishedPosition(source.start(epoch), {lane: ends[lane] for lane in lanes}, closed=False, ts_us=0)
+        began = source.claim(source.start(epoch))
+        recorded = PublishedPosition(began, {lane: ends[lane] for lane in lanes}, closed=False, ts_us=0)
         return LogState(recorded, {lane: Tail() for lane in lanes}, router, dead_letters, ends)
+    # Before the tails are read: what an earlier stream of a source that numbers them left there is older than this one.
+    recorded = replace(recorded, source=source.claim(recorded.source))
     ends = present_ends(broker, [*lanes, Lane(positions_topic(prefix), 0)])
     begins = {lane: recorded.ends.get(lane, 0) for lane in lanes}
     ending = None if recorded.source.snapshot is None else recorded.source.snapshot.start
@@ -79,4 +82,6 @@ def describe(position: SourcePosition) -> str:
     """For people: GTIDs where there are some, file and position, or the entry of a trigger log."""
     if position.file:
         return f"{position.file}:{position.position}" + (f" {position.gtid_set}" if position.gtid_set else "")
+    if position.of_shadow_log:
+        return f"{sum(cursor.scn > 0 for cursor in position.cursors.values())} datasets in the shadow log"
     return f"entry {position.dataset_log_seq} of the change log"

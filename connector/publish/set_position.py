@@ -48,6 +48,8 @@ def skip_transaction(source: Source, broker: Broker, settings: Settings, gtid: s
         at = recorded.source
         if source.identity() != at.identity:
             raise ForeignLog("the source is not the one that was recorded", hint="Run capture on it first.")
+        if not at.file:
+            raise UsageError("what is read are a log's entries, which have no GTID", hint="Mend or delete the row.")
         name = _one(gtid, at)
         new = replace(at, skipped=(*at.skipped, name))
         if not dry_run:

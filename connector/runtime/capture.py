@@ -26,6 +26,7 @@ from connector.runtime.progress import ProgressLog
 from connector.runtime.schemas import subjects
 from connector.settings import Settings
 from connector.source.connect import open_source
+from connector.source.log_group import numbers_behind
 from connector.source.marks import mark_of
 from connector.topics import dead_letters_topic, signals_topic
 from connector.upstream.findings import Severity
@@ -78,7 +79,8 @@ def ask_for_snapshot(settings: Settings) -> SourcePosition:
 class CaptureStatus(NamedTuple):
     """recorded: None before the first run. head: None when the source could not be asked, which `problem` explains.
 
-    caught_up: None when that is not known. behind: bytes of binlog (entries of a trigger log) not dealt with.
+    caught_up: None when that is not known. behind: what is not dealt with, in bytes of binlog, entries of a
+    SQLite source's log, or change numbers of a shadow log, which not all stand for entries.
     lag_s: age of the newest change that is published, while there is more to publish: no older one is missing.
     lease: who publishes, and who waits.
     """
@@ -131,7 +133,11 @@ def capture_status(settings: Settings) -> CaptureStatus:
 
 def caught_up(at: SourcePosition, head: SourcePosition) -> bool:
     """Whether everything up to `head` is dealt with. Pure."""
-    return at.identity == head.identity and at.snapshot_done and mark_of(at) >= mark_of(replace(head, epoch=at.epoch))
+    if at.identity != head.identity or not at.snapshot_done:
+        return False
+    if head.of_shadow_log:  # its end is that of each dataset
+        return numbers_behind(at, head) == 0
+    return mark_of(at) >= mark_of(replace(head, epoch=at.epoch))
 
 
 def status_json(status: CaptureStatus, settings: Settings) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def source_position_json(at: SourcePosition) -> dict[str, Any]:
         out["skipped"] = list(at.skipped)
     if at.open_file:
         out |= {"open_file": at.open_file, "open_position": at.open_position}
-    if identity.connector == "sqlite":
+    if identity.connector == "sqlite" or at.of_shadow_log:
         out["dataset_log_seq"] = at.dataset_log_seq
         out["cursors"] = {
             dataset: {"incarnation": c.incarnation, "scn": c.scn, "ordinal": c.ordinal, "missing": list(c.missing)}

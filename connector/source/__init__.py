@@ -52,6 +52,12 @@ class Source(Protocol):
         and ForeignLog or PositionLost for what this server does not have."""
         ...
 
+    def claim(self, after: SourcePosition) -> SourcePosition:
+        """The position under which a new stream goes on after that one: it is recorded before anything of that stream
+        is published. Most sources have nothing to add; one whose orders say when something was read gives each stream
+        a number."""
+        ...
+
     def stream(self, after: SourcePosition) -> Stream:
         """Everything committed after that position, and whatever of its snapshot is not done."""
         ...
@@ -93,8 +99,8 @@ class Stream(Protocol):
 
 class Rows(NamedTuple):
     """rows: those that exist under `keys`, the keys that were looked for: as many of those asked for as fit into memory
-    at a time, one at least. high: the end of the log, asked for after that; its epoch says nothing. info: where they
-    were read."""
+    at a time, one at least. high: the end of the log, asked for after that; its epoch says nothing. Without a log to
+    wait for it is the mark that they were asked for at. info: where they were read."""
 
     rows: Mapping[RowKey, Row]
     keys: Collection[RowKey]

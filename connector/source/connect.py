@@ -12,6 +12,10 @@ def open_source(settings: Settings) -> Source:
         from connector.source.shadow_log import SqliteSource
 
         return SqliteSource(settings)
+    if settings.source.reader == "shadow_log":
+        from connector.source.log_source import LogSource
+
+        return LogSource(settings)
     from connector.source.binlog_source import BinlogSource
 
     return BinlogSource(settings)

@@ -10,4 +10,6 @@ from connector.source.shadow_log_entries import mark_after
 def mark_of(at: SourcePosition) -> CommitOrder:
     if at.file:
         return CommitOrder(at.epoch, file_number(at.file), at.position, 0)
+    if at.of_shadow_log:  # between two looks
+        return CommitOrder(at.epoch, at.dataset_log_seq, at.position + 1, 0)
     return mark_after(at.epoch, at.dataset_log_seq)

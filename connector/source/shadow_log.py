@@ -70,6 +70,10 @@ class SqliteSource:
             hint="Run `vecsync capture snapshot`: it reads all rows again.",
         )
 
+    def claim(self, after: SourcePosition) -> SourcePosition:
+        """Orders are the source's own: nothing has to be added."""
+        return after
+
     def stream(self, after: SourcePosition) -> Stream:
         db = open_reader(self._path)
         try:

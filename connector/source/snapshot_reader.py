@@ -149,7 +149,7 @@ class SqlSnapshotReader:
         cursor = connection.cursor(SSCursor)
         try:
             cursor.execute(rows_of.select(rows_of.following(after), limit))
-            _read_rows_plainly(cursor)
+            read_rows_plainly(cursor)
             for row in iter(cursor.fetchone, None):
                 key, value = rows_of.make(row)
                 rows[key] = value
@@ -159,13 +159,13 @@ class SqlSnapshotReader:
                     whole = False
                     break
         except UnicodeDecodeError as error:
-            _abandon(cursor)
+            abandon(cursor)
             raise UnsupportedChange(f"a row of {rows_of.name} holds text that is not in its character set") from error
         except BaseException:
-            _abandon(cursor)
+            abandon(cursor)
             raise
         if not whole:
-            _abandon(cursor)
+            abandon(cursor)
             self._limit = len(rows)
         elif size < self._chunk_bytes // 2:
             self._limit = min(limit * 2, self._source.snapshot_chunk_rows)
@@ -199,7 +199,7 @@ def reading_session(source: SourceSettings, identity: SourceIdentity, silence_s:
     return connection
 
 
-def _read_rows_plainly(cursor: SSCursor) -> None:
+def read_rows_plainly(cursor: SSCursor) -> None:
     """PyMySQL takes a row apart with several calls for each value, which cost more than all else in a snapshot. This
     does the same in one loop (a text row is length-encoded strings; 0xFB is NULL)."""
     result = cursor._result  # type: ignore[attr-defined]
@@ -228,7 +228,7 @@ def _read_rows_plainly(cursor: SSCursor) -> None:
     result._read_row_from_packet = read
 
 
-def _abandon(cursor: SSCursor) -> None:
+def abandon(cursor: SSCursor) -> None:
     """Left alone, the cursor would take in everything that the server still sends, up to gigabytes. The caller closes
     the connection instead."""
     result = cursor._result  # type: ignore[attr-defined]

@@ -246,6 +246,13 @@ def logs(body: str, mapping: Mapping) -> bool:
     return mapping.log_table in body or "vec_log_change" in body or SCN_TABLE in body
 
 
+def unlogged_events(shape: TableShape, mapping: Mapping) -> list[str]:
+    """Of INSERT, UPDATE and DELETE, those for which the account sees no trigger that keeps the shadow log. An account
+    without the privilege TRIGGER sees none at all."""
+    logged = {t.event.split(" ")[-1] for t in shape.triggers if not t.body or logs(t.body, mapping)}
+    return [event for event in ("INSERT", "UPDATE", "DELETE") if event not in logged]
+
+
 def _key_type(column: Column | None) -> str | None:
     if column is None:
         return None

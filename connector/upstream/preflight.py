@@ -13,8 +13,9 @@ import apsw
 import pymysql
 
 from connector.errors import ConfigurationError, PreflightRefused, Unreachable
-from connector.settings import Mapping, Settings
+from connector.settings import Mapping, Settings, SourceSettings
 from connector.upstream.address import mysql_address, sqlite_path
+from connector.upstream.ask import ACCESS_DENIED, denied, grants, rows
 from connector.upstream.discover import TableShape, mysql_shape, sqlite_shape
 from connector.upstream.findings import (
     Finding,
@@ -26,13 +27,13 @@ from connector.upstream.findings import (
     table_findings,
 )
 from connector.upstream.install import logs, stale_sqlite_triggers
+from connector.upstream.log_check import log_findings
 from connector.upstream.mysql import mysql_errors, open_connection
 from connector.upstream.names import quoted
 from connector.upstream.sqlite import open_reader, sqlite_error
 from connector.upstream.sqlite_schema import CHANGE_LOG, SOURCE_TABLE
 
 _INSTALL = "-- vecsync source install"
-_ACCESS_DENIED = {1044, 1142, 1143, 1227}
 _SYNTAX = 1064
 
 
@@ -135,17 +136,19 @@ def _mysql(settings: Settings) -> list[Finding]:
     connection = open_connection(source)
     try:
         with mysql_errors("the check"):
-            variables = {name.lower(): value for name, value in _rows(connection, "SHOW GLOBAL VARIABLES")}
+            variables = {name.lower(): value for name, value in rows(connection, "SHOW GLOBAL VARIABLES")}
             mariadb = "mariadb" in variables.get("version", "").lower()
+            if source.reader == "shadow_log":
+                return _mysql_log(connection, database, source, mariadb=mariadb)
             found = server_findings(
                 variables, mariadb=mariadb, snapshot=source.snapshot != "no_data", server_id=source.server_id
             )
             found += _account(connection, database, source.tables, source.mapping, mariadb=mariadb)
             found += _filters(connection, database)
             try:
-                is_replica = bool(_rows(connection, "SHOW REPLICA STATUS"))
+                is_replica = bool(rows(connection, "SHOW REPLICA STATUS"))
             except pymysql.OperationalError as error:
-                if error.args[0] not in _ACCESS_DENIED:
+                if error.args[0] not in ACCESS_DENIED:
                     raise
                 is_replica = False
                 if mariadb:
@@ -173,12 +176,24 @@ def _mysql(settings: Settings) -> list[Finding]:
         connection.close()
 
 
+def _mysql_log(
+    connection: pymysql.Connection[Any], database: str, source: SourceSettings, *, mariadb: bool
+) -> list[Finding]:
+    """Of a source whose shadow log is read: nothing of its binlog matters."""
+    shapes = [mysql_shape(connection, database, table, source.mapping) for table in source.tables]
+    found = log_findings(connection, database, shapes, source.mapping, mariadb=mariadb)
+    for shape in shapes:
+        found += [f for f in table_findings(shape, source.mapping, "mysql") if f.code != "no_triggers"]
+        found += _mysql_twins(connection, shape, source.mapping)
+    return found
+
+
 def _account(
     connection: pymysql.Connection[Any], database: str, tables: Sequence[str], mapping: Mapping, *, mariadb: bool
 ) -> list[Finding]:
     """By trying where that does no harm, otherwise by the grants."""
     found = []
-    (account,) = _rows(connection, "SELECT CURRENT_USER()")[0]
+    (account,) = rows(connection, "SELECT CURRENT_USER()")[0]
     user, _, host = account.rpartition("@")
     who = f"'{user}'@'{host}'"
     if not _global_privileges(connection, mariadb=mariadb) & {"REPLICATION SLAVE", "ALL PRIVILEGES"}:
@@ -192,7 +207,7 @@ def _account(
             )
         )
     monitor = "BINLOG MONITOR" if mariadb else "REPLICATION CLIENT"
-    if _denied(connection, "SHOW BINARY LOGS"):
+    if denied(connection, "SHOW BINARY LOGS"):
         found.append(
             Finding(
                 "privilege_monitor",
@@ -203,7 +218,7 @@ def _account(
             )
         )
     for table in (*tables, mapping.dataset_table):
-        if _denied(connection, f"SELECT 1 FROM {quoted(table, 'mysql')} LIMIT 0"):
+        if denied(connection, f"SELECT 1 FROM {quoted(table, 'mysql')} LIMIT 0"):
             name = f"{quoted(database, 'mysql')}.{quoted(table, 'mysql')}"
             what = f"{who} may not read {table}"
             why = "a snapshot reads it, and its columns cannot be seen without"
@@ -212,34 +227,23 @@ def _account(
 
 
 def _global_privileges(connection: pymysql.Connection[Any], *, mariadb: bool) -> set[str]:
-    """Of the account and its active roles. The text of a grant may hold a password's hash: it goes nowhere else."""
-    sql = "SHOW GRANTS"
-    if not mariadb:
-        (roles,) = _rows(connection, "SELECT CURRENT_ROLE()")[0]
-        if roles and roles != "NONE":
-            sql = f"SHOW GRANTS FOR CURRENT_USER() USING {roles}"
-    privileges: set[str] = set()
-    for (grant,) in _rows(connection, sql):
-        listed, on, rest = grant.removeprefix("GRANT ").partition(" ON ")
-        if on and rest.startswith("*.* TO "):
-            privileges.update(name.strip().upper() for name in listed.split(","))
-    return privileges
+    return {name for listed, scope in grants(connection, mariadb=mariadb) if scope == "*.*" for name in listed}
 
 
 def _filters(connection: pymysql.Connection[Any], database: str) -> list[Finding]:
     """binlog_do_db and binlog_ignore_db, which are no variables."""
     for sql in ("SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"):
         try:
-            rows = _rows(connection, sql)
+            found = rows(connection, sql)
         except pymysql.ProgrammingError as error:
             if error.args[0] != _SYNTAX:
                 raise
             continue
         except pymysql.OperationalError as error:
-            if error.args[0] not in _ACCESS_DENIED:
+            if error.args[0] not in ACCESS_DENIED:
                 raise
             return []  # the missing privilege is a finding of its own
-        only, ignored = (rows[0][2] or "", rows[0][3] or "") if rows else ("", "")
+        only, ignored = (found[0][2] or "", found[0][3] or "") if found else ("", "")
         if (only and database not in only.split(",")) or database in ignored.split(","):
             return [
                 Finding(
@@ -279,25 +283,6 @@ def _mysql_twins(connection: pymysql.Connection[Any], shape: TableShape, mapping
         f"SELECT MIN(name), GROUP_CONCAT(HEX(spelling)) FROM ({spellings}) s"
         " GROUP BY name HAVING COUNT(DISTINCT spelling) > 1 LIMIT 10"
     )
-    if _denied(connection, f"SELECT 1 FROM {t} LIMIT 0"):
+    if denied(connection, f"SELECT 1 FROM {t} LIMIT 0"):
         return []  # the missing privilege is a finding of its own
-    return _twins(bool(_rows(connection, query)), shape.table, key.name, key.collation, query)
-
-
-def _denied(connection: pymysql.Connection[Any], sql: str) -> bool:
-    """Whether the account may not. That there is no such table, or no binlog, is for other findings to say."""
-    try:
-        _rows(connection, sql)
-    except (pymysql.OperationalError, pymysql.ProgrammingError) as error:
-        if error.args[0] in _ACCESS_DENIED:
-            return True
-        if error.args[0] in (1146, 1381):  # no such table; the binlog is off
-            return False
-        raise
-    return False
-
-
-def _rows(connection: pymysql.Connection[Any], sql: str) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql)
-        return list(cursor.fetchall())
+    return _twins(bool(rows(connection, query)), shape.table, key.name, key.collation, query)

@@ -8,9 +8,9 @@ from typing import Any
 import apsw
 
 from connector.errors import ConfigurationError, ForeignLog
-from connector.model import SourcePosition
+from connector.model import SourcePosition, table_and_dataset
 from connector.settings import SourceSettings
-from connector.upstream.address import sqlite_path
+from connector.upstream.address import mysql_address, sqlite_path
 from connector.upstream.mysql import mysql_errors, open_connection
 from connector.upstream.names import SYNC_STATE_TABLE, Dialect, quoted
 from connector.upstream.sqlite import open_writer, sqlite_error
@@ -24,16 +24,18 @@ def prune(
 ) -> int:
     """Removes entries of the shadow log older than `keep_s` seconds, and returns how many (with dry_run: would).
 
-    published: how far this source is published; SQLite sources need it, because their log is what is read.
+    published: how far this source is published; needed where the log is what is read (`reads_log`).
     Raises ConfigurationError, ForeignLog, Unreachable, AuthenticationFailed.
     """
-    if source.kind == "mysql":
+    if source.kind == "mysql" and not reads_log(source):
         return _prune_mysql(source, keep_s, dry_run)
     if published is None:
         raise ConfigurationError(
             "nothing of this source was published yet, so nothing of its log may go",
             hint="Run `vecsync capture run` first.",
         )
+    if source.kind == "mysql":
+        return _prune_read_log(source, keep_s, published, dry_run)
     path = sqlite_path(source.url)
     db = open_writer(path)
     try:
@@ -42,6 +44,11 @@ def prune(
         raise sqlite_error(error, str(path)) from error
     finally:
         db.close()
+
+
+def reads_log(source: SourceSettings) -> bool:
+    """Whether changes are captured from the log that is pruned."""
+    return source.kind == "sqlite" or source.reader == "shadow_log"
 
 
 def _still_needed(dialect: Dialect) -> str:
@@ -123,6 +130,42 @@ def _prune_mysql(source: SourceSettings, keep_s: float, dry_run: bool) -> int:
                 removed += count
                 if count < _BATCH:
                     return removed
+    finally:
+        connection.close()
+
+
+def _prune_read_log(source: SourceSettings, keep_s: float, published: SourcePosition, dry_run: bool) -> int:
+    """Of each dataset what was read, below everything that may still come late, and not the last: by that one the
+    reader knows the log again."""
+    if published.file:
+        raise ForeignLog("what was published was read from the binlog, and not from the log that would be pruned")
+    log = quoted(source.mapping.log_table, "mysql")
+    old = f"l.created_at < NOW(6) - INTERVAL %s SECOND AND NOT {_still_needed('mysql')}"
+    connection = open_connection(source)
+    removed = 0
+    try:
+        with mysql_errors(source.mapping.log_table), connection.cursor() as cursor:
+            cursor.execute("SELECT @@server_id")
+            found = (cursor.fetchone()[0], f"{mysql_address(source.url).database}.{source.mapping.log_table}")
+            if found != (published.identity.server_id, published.identity.base_name):
+                raise ForeignLog(f"what was published is of {published.identity}, and not of the log {found[1]} here")
+            for key, at in published.cursors.items():
+                table, dataset = table_and_dataset(key)
+                where = f"l.dataset_id = %s AND l.shadow_table = %s AND l.scn < %s AND {old}"
+                args = [dataset, table, at.missing[0] if at.missing else at.scn, keep_s]
+                if dry_run:
+                    cursor.execute(f"SELECT count(*) FROM {log} l WHERE {where}", args)
+                    removed += int(cursor.fetchone()[0])
+                    continue
+                count = _BATCH
+                while count == _BATCH:
+                    count = cursor.execute(
+                        f"DELETE l FROM {log} l JOIN (SELECT l.dataset_id, l.shadow_table, l.scn FROM {log} l"
+                        f" WHERE {where} LIMIT {_BATCH}) old USING (dataset_id, shadow_table, scn)",
+                        args,
+                    )
+                    removed += count
+        return removed
     finally:
         connection.close()
 

@@ -12,6 +12,8 @@ CREATE USER IF NOT EXISTS 'vecsync_capture'@'%' IDENTIFIED BY 'change-me-1';
 GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'vecsync_capture'@'%';
 GRANT SELECT ON app.shadow_vec_docs TO 'vecsync_capture'@'%';
 GRANT SELECT ON app.vec_dataset TO 'vecsync_capture'@'%';
+-- With `source.reader: shadow_log` it needs no REPLICATION privilege, but this:
+-- GRANT SELECT ON app.vec_shadow_log TO 'vecsync_capture'@'%';
 
 -- Writes documents and datasets. Triggers run with the rights of who installed them, so the log needs no grant.
 CREATE USER IF NOT EXISTS 'vecsync_ingest'@'%' IDENTIFIED BY 'change-me-2';

@@ -104,6 +104,9 @@ class LiveSource:
     def place(self, where: str) -> SourcePosition:
         raise NotImplementedError
 
+    def claim(self, after: SourcePosition) -> SourcePosition:
+        return after
+
     def stream(self, after: SourcePosition) -> LiveStream:
         return LiveStream(self, after)
 

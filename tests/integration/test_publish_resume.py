@@ -96,6 +96,9 @@ class ScriptedSource:
     def place(self, where: str) -> SourcePosition:
         raise UsageError(where)
 
+    def claim(self, after: SourcePosition) -> SourcePosition:
+        return after
+
     def stream(self, after: SourcePosition) -> ScriptedStream:
         self.streams += 1
         return ScriptedStream(self, after)

@@ -19,7 +19,9 @@ from connector.upstream.preflight import check, require
 from connector.upstream.sqlite import open_writer
 from tests.servers.fix_sql import StartSqlServer
 from tests.servers.model import SqlDatabase, SqlKind, SqlServer
+from tests.system.log_reading import LogFollower
 from tests.system.packed import unpacked
+from tests.system.snapshot_reading import source_state
 
 GRANTS = Path(__file__).parents[2] / "deploy" / "sql"
 KINDS: list[SqlKind] = ["mariadb", "mysql"]
@@ -109,6 +111,18 @@ def test_no_binlog(kind: SqlKind, start_sql_server: StartSqlServer) -> None:
     assert "log_bin" in codes(found, Severity.ERROR)
     with pytest.raises(PreflightRefused, match="the binlog is off"):
         require(settings)
+    by_log = settings_of(server.url("app"), server.password, reader="shadow_log")
+    assert codes(require(by_log), Severity.WARNING) == set()
+    database = SqlDatabase(server, "app")
+    follower = LogFollower(database)
+    follower.to_head()
+    database.execute(
+        "INSERT INTO vec_dataset(dataset_id) VALUES ('a')",
+        "INSERT INTO shadow_vec_docs(dataset_id, id, content) VALUES ('a', '1', 'x')",
+    )
+    follower.to_head()
+    follower.close()
+    assert follower.state() == source_state(database) != {}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -267,6 +267,7 @@ def run_sessions(
     id_only: bool = False,
     rows_per_s: float = float("inf"),
     keep_on: Callable[[], bool] = lambda: False,
+    kind: type[Session] = Session,
 ) -> Tally:
     """Runs until at least that many rows were changed by committed transactions, no faster than said, and as long as
     `keep_on` says. Raises what any session raised."""
@@ -282,7 +283,7 @@ def run_sessions(
 
     def work(number: int) -> None:
         try:
-            session = Session(server, database, seed * 1000 + number, tally, id_only=id_only)
+            session = kind(server, database, seed * 1000 + number, tally, id_only=id_only)
             session.run(lambda: enough(tally.total))
         except BaseException as error:
             errors.append(error)

@@ -13,12 +13,13 @@ from dataclasses import replace
 
 import pytest
 
-from connector.model import SourceIdentity, SourcePosition
+from connector.model import DatasetCursor, SourceIdentity, SourcePosition
 from connector.runtime.capture import caught_up
 from connector.runtime.logs import configure_logging
 from connector.runtime.progress import ProgressLog
 from connector.runtime.signals import stop_on_signals
 from connector.settings import Settings
+from connector.source.log_group import numbers_behind
 
 
 class _Lines(logging.Handler):
@@ -145,3 +146,17 @@ def test_the_second_signal_ends_at_once(number: signal.Signals) -> None:
         run.send_signal(number)
         assert run.wait(10) == 128 + number
         assert time.monotonic() - started < 5
+
+
+def test_a_shadow_log_is_behind_by_the_numbers_of_each_dataset() -> None:
+    identity = SourceIdentity("mysql", "x")
+
+    def at(**scns: int) -> SourcePosition:
+        cursors = {f"t/{dataset}": DatasetCursor(1, scn) for dataset, scn in scns.items()}
+        return SourcePosition(identity, cursors=cursors, snapshot_done=True)
+
+    behind, head = at(a=5, b=7), at(a=5, b=9, c=1)
+    assert (caught_up(behind, head), numbers_behind(behind, head)) == (False, 3)
+    assert caught_up(at(a=5, b=9, c=1, gone=4), head)
+    assert not caught_up(replace(at(a=5, b=9, c=1), snapshot_done=False), head)
+    assert caught_up(at(), at())
