@@ -184,7 +184,7 @@ class PublishSettings(Section):
     errors_tolerance: Literal["none", "all"] = Field(
         "none", description="`none` stops at a row that can never be published; `all` sends it to the dead letters."
     )
-    in_flight_bytes: int = Field(64 * 2**20, ge=2**20, description="Bytes sent and not yet acknowledged, at most.")
+    in_flight_bytes: int = Field(32 * 2**20, ge=2**20, description="Bytes sent and not yet acknowledged, at most.")
     position_interval_s: float = Field(1.0, gt=0, description="Seconds between two recorded positions.")
     takeover_wait_s: float = Field(
         3.0, ge=0, description="Seconds to wait after a publisher that did not end in order, before its log is read."

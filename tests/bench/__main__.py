@@ -1,6 +1,6 @@
 """Every benchmark in turn, each in a process of its own: `make bench`, or `python -m tests.bench [rows]`.
 
-It takes about ten minutes on two cores. Stop other work first: figures of a busy machine say nothing.
+It takes about fifteen minutes on two cores. Stop other work first: figures of a busy machine say nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 
 import psutil
 
-BENCHES = ["bench_capture", "bench_apply", "bench_end_to_end"]
+BENCHES = ["bench_capture", "bench_apply", "bench_end_to_end", "bench_memory"]
 
 
 def main() -> None:

@@ -86,13 +86,14 @@ def _make_data_directory(kind: SqlKind, directory: Path) -> None:
         f"FLUSH PRIVILEGES;\nCREATE USER {_USER}@'%' IDENTIFIED BY '{_PASSWORD}';\n"
         f"GRANT ALL ON *.* TO {_USER}@'%' WITH GRANT OPTION;\n"
     )
-    data = f"--datadir={directory}/data"
+    # Two of these at once take each other's temporary tables for old ones of their own in the common directory.
+    data = [f"--datadir={directory}/data", f"--tmpdir={directory}/tmp"]
     if programs.install is not None:
         # --force: the machine's own name need not resolve.
         arguments = ["--force", "--skip-name-resolve", "--skip-test-db", f"--extra-file={users}"]
-        command = [*programs.install, *_AS_THIS_USER, data, "--auth-root-authentication-method=normal", *arguments]
+        command = [*programs.install, *_AS_THIS_USER, *data, "--auth-root-authentication-method=normal", *arguments]
     else:
-        command = [*programs.server, *_AS_THIS_USER, data, "--initialize-insecure", f"--init-file={users}"]
+        command = [*programs.server, *_AS_THIS_USER, *data, "--initialize-insecure", f"--init-file={users}"]
     run_to_end(f"making the data directory of {kind}", command, directory)
 
 
