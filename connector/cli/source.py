@@ -58,7 +58,7 @@ def check(context: typer.Context, json: Json = False) -> None:
         out().print("Nothing was found: no row can be lost.")
     errors = sum(finding.severity is Severity.ERROR for finding in found)
     if errors:
-        hint = "Run the statements above, then check again."
+        hint = "Do what stands above, then check again."
         raise PreflightRefused(f"{count(errors, 'thing')} to be mended before capture starts", hint=hint)
 
 

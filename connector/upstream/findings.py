@@ -33,6 +33,10 @@ class Finding:
 _DAY_S = 86_400
 _SHORT_RETENTION_S = 3 * _DAY_S  # a weekend
 
+# What a session takes from the global value when it connects, and keeps.
+_OF_SESSIONS = {"binlog_format", "binlog_row_image", "binlog_row_value_options"}
+_GTID_MODES = ("OFF", "OFF_PERMISSIVE", "ON_PERMISSIVE", "ON")
+
 _TEXTS = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum")
 _TYPES: Map[str, tuple[str, ...]] = {
     "dataset_id": ("char", "varchar", "tinytext", "text"),
@@ -47,18 +51,32 @@ _TYPES: Map[str, tuple[str, ...]] = {
     "updated_at": ("timestamp", "datetime"),
 }
 
+# What a column is best changed to. Keys are changed by hand: other tables may refer to them.
+_MENDED_TYPES = {
+    "content": "MEDIUMTEXT",
+    "meta": "MEDIUMTEXT",
+    "embedding": "LONGBLOB",
+    "embedding_model": "VARCHAR(191)",
+    "scn": "BIGINT",
+    "archived": "TINYINT(1)",
+    "created_at": "DATETIME(6)",
+    "updated_at": "DATETIME(6)",
+}
+
 
 def server_findings(variables: Map[str, str], *, mariadb: bool, snapshot: bool, server_id: int | None) -> list[Finding]:
     """Of the settings that capture depends on. variables: names in lower case, as SHOW GLOBAL VARIABLES gives them;
     snapshot: rows are to be read first; server_id: the one configured for this reader."""
     found: list[Finding] = []
     persist = "SET GLOBAL" if mariadb else "SET PERSIST"
-    file_too = "\n-- and in the server's option file" if mariadb else ""
+    file_too = "\n-- and in the server's option file, or a restart undoes it" if mariadb else ""
+
+    reconnect = "\n-- sessions that are open keep the old value: have applications connect again"
 
     def wanted(name: str, value: str, why: str, severity: Severity = Severity.ERROR) -> None:
         now = variables.get(name)
         if now is not None and now.upper() != value.upper():
-            mend = f"{persist} {name} = '{value}';{file_too}"
+            mend = f"{persist} {name} = '{value}';{file_too}{reconnect if name in _OF_SESSIONS else ''}"
             found.append(Finding(name, severity, f"{name} is {now or 'empty'}, not {value or 'empty'}", why, mend))
 
     if variables.get("log_bin", "OFF").upper() not in ("ON", "1"):
@@ -73,22 +91,25 @@ def server_findings(variables: Map[str, str], *, mariadb: bool, snapshot: bool, 
         )
     if variables.get("server_id") == "0":
         why = "a server without an id serves no binlog"
-        found.append(Finding("server_id", Severity.ERROR, "server_id is 0", why, f"{persist} server_id = 1;{file_too}"))
-    wanted("binlog_format", "ROW", "statements are logged instead of rows, and cannot be replayed elsewhere")
-    wanted("binlog_row_image", "FULL", "changes are logged without the columns that did not change")
-    wanted("binlog_row_metadata", "FULL", "rows are logged without column names, which would have to be guessed")
-    wanted("binlog_row_value_options", "", "JSON columns are logged as differences")
+        mend = f"-- any number that no other server has:\n{persist} server_id = 1;{file_too}"
+        found.append(Finding("server_id", Severity.ERROR, "server_id is 0", why, mend))
+    wanted("binlog_format", "ROW", "changes are logged as statements, which do not tell the rows that they changed")
+    wanted("binlog_row_image", "FULL", "changes are logged without columns that did not change, which would be lost")
+    wanted("binlog_row_metadata", "FULL", "rows are logged without column names, and columns are renamed and moved")
+    wanted("binlog_row_value_options", "", "JSON columns are logged as differences, which do not tell the value")
     if not mariadb:
         why = "a snapshot could not tell which changes it has seen"
         severity = Severity.ERROR if snapshot else Severity.WARNING
-        order = (
-            f"{persist} enforce_gtid_consistency = ON;\n{persist} gtid_mode = OFF_PERMISSIVE;\n"
-            f"{persist} gtid_mode = ON_PERMISSIVE;\n{persist} gtid_mode = ON;"
-        )
-        for name in ("gtid_mode", "enforce_gtid_consistency"):
-            now = variables.get(name, "OFF")
-            if now.upper() != "ON":
-                found.append(Finding(name, severity, f"{name} is {now}, not ON", why, order))
+        consistency, mode = (variables.get(name, "OFF") for name in ("enforce_gtid_consistency", "gtid_mode"))
+        if consistency.upper() != "ON":
+            what = f"enforce_gtid_consistency is {consistency}, not ON"
+            mend = f"{persist} enforce_gtid_consistency = ON;"
+            found.append(Finding("enforce_gtid_consistency", severity, what, "gtid_mode cannot be ON without it", mend))
+        if mode.upper() != "ON":
+            # One step at a time: the server refuses to leave one out, and to go back.
+            at = _GTID_MODES.index(mode.upper()) if mode.upper() in _GTID_MODES else 0
+            mend = "\n".join(f"{persist} gtid_mode = {step};" for step in _GTID_MODES[at + 1 :])
+            found.append(Finding("gtid_mode", severity, f"gtid_mode is {mode}, not ON", why, mend))
     found += _retention(variables, persist, file_too)
     if server_id is not None and variables.get("server_id") == str(server_id):
         found.append(
@@ -120,12 +141,13 @@ def _retention(variables: Map[str, str], persist: str, file_too: str) -> list[Fi
     seconds = float(variables.get("binlog_expire_logs_seconds") or 0)
     seconds = seconds or float(variables.get("expire_logs_days") or 0) * _DAY_S
     found = []
+    hours = seconds / 3600
     if 0 < seconds < _SHORT_RETENTION_S:
         found.append(
             Finding(
                 "binlog_retention",
                 Severity.WARNING,
-                f"binlogs are kept for {seconds / 3600:g} hours",
+                f"binlogs are kept for {hours:g} hour{'' if hours == 1 else 's'}",
                 "a connector that stands still for longer loses its place, and has to read everything anew",
                 f"{persist} binlog_expire_logs_seconds = {7 * _DAY_S};{file_too}",
             )
@@ -146,15 +168,16 @@ def _retention(variables: Map[str, str], persist: str, file_too: str) -> list[Fi
 def replica_findings(variables: Map[str, str], *, mariadb: bool) -> list[Finding]:
     """Of a server that is itself a replica."""
     found = []
-    updates = variables.get("log_replica_updates", variables.get("log_slave_updates", "ON"))
+    name = "log_replica_updates" if "log_replica_updates" in variables else "log_slave_updates"
+    updates = variables.get(name, "ON")
     if updates.upper() != "ON":
         found.append(
             Finding(
                 "log_replica_updates",
                 Severity.ERROR,
-                "the server is a replica, and does not log what it receives (log_slave_updates is OFF)",
+                f"the server is a replica, and does not log what it receives ({name} is OFF)",
                 "changes made on its source are not in its binlog",
-                "-- in the server's option file, then restart it:\n-- [mysqld]\n-- log_slave_updates = ON",
+                f"-- in the server's option file, then restart it:\n-- [mysqld]\n-- {name} = ON",
             )
         )
     workers = int(variables.get("replica_parallel_workers", variables.get("slave_parallel_workers", "0")) or 0)
@@ -164,7 +187,7 @@ def replica_findings(variables: Map[str, str], *, mariadb: bool) -> list[Finding
             Finding(
                 "replica_preserve_commit_order",
                 Severity.ERROR,
-                "the server is a replica that commits in another order than its source",
+                "the server is a replica that may commit in another order than its source",
                 "after a switch to the source or back, changes would be taken for ones already seen",
                 "STOP REPLICA SQL_THREAD;\nSET PERSIST replica_preserve_commit_order = ON;\nSTART REPLICA SQL_THREAD;",
             )
@@ -209,7 +232,7 @@ def table_findings(shape: TableShape, mapping: Mapping, dialect: Dialect) -> lis
         names = ", ".join(shape.extra)
         add("extra_columns", Severity.INFO, f"{table} has further columns: {names}", "they are not passed on")
     if dialect == "mysql":
-        found += _mysql_columns(shape)
+        found += _mysql_columns(shape, mapping)
         if shape.engine is not None and shape.engine.upper() != "INNODB":
             why = "its changes are logged outside of transactions, and a failed statement leaves half of its rows"
             add("engine", Severity.ERROR, f"{table} is {shape.engine}", why, f"ALTER TABLE {t} ENGINE = InnoDB;")
@@ -221,6 +244,14 @@ def table_findings(shape: TableShape, mapping: Mapping, dialect: Dialect) -> lis
                 "without them deletions carry no change number of their own; their place in the log orders them",
                 "-- vecsync source install",
             )
+    if shape.renames:
+        add(
+            "renames",
+            Severity.WARNING,
+            f"the foreign key of {table} to {mapping.dataset_table} has ON UPDATE CASCADE",
+            "renaming a dataset renames its documents, of which the binlog says nothing: capture stops there",
+            "-- never change a dataset_id, or make the foreign key without ON UPDATE CASCADE",
+        )
     if not shape.cascades:
         add(
             "no_cascade",
@@ -238,7 +269,7 @@ def ignores_case(column: Column, dialect: Dialect) -> bool:
     return column.collation is not None and not (column.collation.endswith("_bin") or column.collation == "binary")
 
 
-def _mysql_columns(shape: TableShape) -> list[Finding]:
+def _mysql_columns(shape: TableShape, mapping: Mapping) -> list[Finding]:
     found = []
     for part, types in _TYPES.items():
         column = shape.column_of(part)
@@ -252,13 +283,13 @@ def _mysql_columns(shape: TableShape) -> list[Finding]:
                     Severity.ERROR,
                     f"column {column.name} of {shape.table} is {column.type}",
                     f"it must be one of {', '.join(types)} to be passed on as it is",
-                    f"ALTER TABLE {quoted(shape.table, 'mysql')} MODIFY {quoted(column.name, 'mysql')} {types[-1]};"
-                    if part not in ("dataset_id", "id")
+                    f"ALTER TABLE {quoted(shape.table, 'mysql')} MODIFY {quoted(column.name, 'mysql')}"
+                    f" {_MENDED_TYPES[part]};"
+                    if part in _MENDED_TYPES
                     else f"-- change the type of {column.name} to VARCHAR(191)",
                 )
             )
         elif part in ("dataset_id", "id") and ignores_case(column, "mysql"):
-            charset = f" CHARACTER SET {column.charset} COLLATE {column.charset}_bin"
             found.append(
                 Finding(
                     "collation",
@@ -266,11 +297,28 @@ def _mysql_columns(shape: TableShape) -> list[Finding]:
                     f"column {column.name} of {shape.table} has collation {column.collation}",
                     "ids that differ only by case or accent are one to the database and two to everything else; "
                     "if such a pair appears, capture stops",
-                    f"ALTER TABLE {quoted(shape.table, 'mysql')} MODIFY {quoted(column.name, 'mysql')}"
-                    f" {column.type}{charset} NOT NULL;",
+                    _exact(
+                        shape, column, mapping, referring=part == "dataset_id" and (shape.cascades or shape.renames)
+                    ),
                 )
             )
     return found
+
+
+def _exact(shape: TableShape, column: Column, mapping: Mapping, *, referring: bool) -> str:
+    """What makes a column tell all ids apart. referring: it is in the foreign key, which ties it to its like."""
+
+    def alter(table: str, changed: Column) -> str:
+        name, charset = quoted(changed.name, "mysql"), f"CHARACTER SET {changed.charset} COLLATE {changed.charset}_bin"
+        return f"ALTER TABLE {quoted(table, 'mysql')} MODIFY {name} {changed.type} {charset} NOT NULL;"
+
+    owner = next((c for c in shape.dataset_columns if c.name == "dataset_id"), None)
+    if not referring or owner is None:
+        return alter(shape.table, column)
+    return (
+        f"-- drop every foreign key to {mapping.dataset_table}; change each table that has one, and the datasets, like"
+        f" this:\n-- {alter(shape.table, column)}\n-- {alter(mapping.dataset_table, owner)}\n-- then add the keys again"
+    )
 
 
 def refusal(findings: Sequence[Finding]) -> str:

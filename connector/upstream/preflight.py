@@ -158,7 +158,7 @@ def _mysql(settings: Settings) -> list[Finding]:
                             Severity.INFO,
                             "the account may not ask whether the server is a replica itself",
                             "settings that matter on a replica were not checked",
-                            "GRANT REPLICA MONITOR ON *.* TO CURRENT_USER();  -- as an administrator, for this account",
+                            f"GRANT REPLICA MONITOR ON *.* TO {_account_name(connection)};",
                         )
                     )
             if is_replica:
@@ -193,9 +193,7 @@ def _account(
 ) -> list[Finding]:
     """By trying where that does no harm, otherwise by the grants."""
     found = []
-    (account,) = rows(connection, "SELECT CURRENT_USER()")[0]
-    user, _, host = account.rpartition("@")
-    who = f"'{user}'@'{host}'"
+    who = _account_name(connection)
     if not _global_privileges(connection, mariadb=mariadb) & {"REPLICATION SLAVE", "ALL PRIVILEGES"}:
         found.append(
             Finding(
@@ -226,6 +224,12 @@ def _account(
     return found
 
 
+def _account_name(connection: pymysql.Connection[Any]) -> str:
+    (account,) = rows(connection, "SELECT CURRENT_USER()")[0]
+    user, _, host = account.rpartition("@")
+    return f"'{user}'@'{host}'"
+
+
 def _global_privileges(connection: pymysql.Connection[Any], *, mariadb: bool) -> set[str]:
     return {name for listed, scope in grants(connection, mariadb=mariadb) if scope == "*.*" for name in listed}
 
@@ -244,12 +248,14 @@ def _filters(connection: pymysql.Connection[Any], database: str) -> list[Finding
                 raise
             return []  # the missing privilege is a finding of its own
         only, ignored = (found[0][2] or "", found[0][3] or "") if found else ("", "")
+        named = (("binlog_do_db", only), ("binlog_ignore_db", ignored))
+        filters = ", ".join(f"{name} is {value}" for name, value in named if value)
         if (only and database not in only.split(",")) or database in ignored.split(","):
             return [
                 Finding(
                     "binlog_filter",
                     Severity.ERROR,
-                    f"the server does not log changes of {database} (binlog_do_db {only!r}, ignored {ignored!r})",
+                    f"the server does not log changes of {database} ({filters})",
                     "changes cannot be read",
                     "-- remove binlog_do_db and binlog_ignore_db from the server's option file, then restart it",
                 )
@@ -259,7 +265,7 @@ def _filters(connection: pymysql.Connection[Any], database: str) -> list[Finding
                 Finding(
                     "binlog_filter",
                     Severity.WARNING,
-                    f"the server filters its binlog (binlog_do_db {only!r}, ignored {ignored!r})",
+                    f"the server filters its binlog ({filters})",
                     f"a change of {database} made while another database is the default one may not be logged",
                     "-- remove binlog_do_db and binlog_ignore_db from the server's option file, then restart it",
                 )

@@ -92,7 +92,7 @@ def test_each_wrong_setting_is_found_and_mended_as_said(kind: SqlKind, start_sql
     for finding in found:
         for statement in finding.mend_sql.split(";"):
             lines = [line for line in statement.splitlines() if line.strip() and not line.startswith("--")]
-            if lines and finding.code != "enforce_gtid_consistency":  # mended together with gtid_mode
+            if lines:
                 server.query("\n".join(lines))
     left = codes(check(settings), Severity.ERROR, Severity.WARNING)
     assert left == {"reader_server_id", "table_missing", "binlog_filter"}
@@ -123,25 +123,6 @@ def test_no_binlog(kind: SqlKind, start_sql_server: StartSqlServer) -> None:
     follower.to_head()
     follower.close()
     assert follower.state() == source_state(database) != {}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_replica_that_does_not_log_what_it_receives(kind: SqlKind, start_sql_server: StartSqlServer) -> None:
-    name = "log_slave_updates" if kind == "mariadb" else "log_replica_updates"
-    more: dict[str, str | int | None] = {name: "OFF"}
-    if kind == "mysql":
-        more |= {"replica_preserve_commit_order": "OFF", "replica_parallel_workers": 4}
-    server = start_sql_server(kind, more)
-    server.query("CREATE DATABASE app")
-    settings = settings_of(server.url("app"), server.password)
-    install(settings.source)
-    assert codes(check(settings), Severity.ERROR) == set()
-    if kind == "mariadb":
-        server.query("CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = 1, MASTER_USER = 'x'")
-        assert codes(check(settings), Severity.ERROR) == {"log_replica_updates"}
-    else:
-        server.query("CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1, SOURCE_USER = 'x'")
-        assert codes(check(settings), Severity.ERROR) == {"log_replica_updates", "replica_preserve_commit_order"}
 
 
 def test_tables_that_cannot_be_followed(sql_database: SqlDatabase) -> None:
