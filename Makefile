@@ -5,7 +5,8 @@
 bin := .venv/bin
 # Processes that run tests, each with servers of its own; 0: one for all.
 WORKERS ?= 2
-compile := uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate --extra wordllama
+extras := --extra mysql-replication --extra wordllama
+compile := uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate $(extras)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,4 +45,4 @@ bench: setup ## measure; prints the figures
 locks: ## lock the newest packages that pyproject.toml allows (needs uv)
 	$(compile) --upgrade pyproject.toml --output-file requirements/runtime.txt
 	$(compile) --upgrade --group dev pyproject.toml --output-file requirements/dev.txt
-	echo hatchling | $(subst --extra wordllama,,$(compile)) --constraint requirements/dev.txt --output-file requirements/build.txt -
+	echo hatchling | $(subst $(extras),,$(compile)) --constraint requirements/dev.txt --output-file requirements/build.txt -

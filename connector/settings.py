@@ -68,8 +68,10 @@ class SourceSettings(Section):
         description="`mysql://user@host:port/database` or `sqlite:///path`. Never put a password here.",
     )
     password: SecretStr | None = Field(None, description="Password; by environment or secrets file.")
-    reader: Literal["binlog", "shadow_log"] | None = Field(
-        None, description="How changes are read; `binlog` for mysql, `shadow_log` for sqlite, unless said."
+    reader: Literal["binlog", "mysql-replication", "shadow_log"] | None = Field(
+        None,
+        description="How changes are read; `binlog` for mysql, `shadow_log` for sqlite, unless said. "
+        "`mysql-replication`: rows of the binlog are decoded by the package of that name (an extra), slower.",
     )
     tables: list[str] = Field(["shadow_vec_docs"], min_length=1, description="Shadow tables to follow.")
     mapping: Mapping = Field(Mapping(), description="Column and table names that differ from the usual ones.")
@@ -116,7 +118,7 @@ class SourceSettings(Section):
             raise ValueError(f"kind is {self.kind!r} and the url begins with {scheme!r}")
         if self.plaintext and self.tls is not None:
             raise ValueError("tls asks for encryption, and plaintext for none; leave one of them out")
-        if self.kind == "sqlite" and self.reader == "binlog":
+        if self.kind == "sqlite" and self.reader not in (None, "shadow_log"):
             raise ValueError("a SQLite source has no binlog; use reader: shadow_log")
         return self
 

@@ -8,7 +8,7 @@ Ordinals count the changes of a transaction from 1, in the order of execution; a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ from connector.model import (
 from connector.settings import Mapping as ColumnNames
 from connector.source.binlog.events import RowsKind
 from connector.source.binlog.items import StatementItem
-from connector.source.binlog.rows import RowPlan, Rows
+from connector.source.binlog.rows import Row, RowPlan, Rows
 from connector.source.binlog.statements import StatementKind
 from connector.source.binlog.table_map import TableMap
 from connector.source.packing import DocumentColumns, packing
@@ -53,13 +53,15 @@ class Following:
 
     tables: shadow table to whether the deletion of its dataset's row takes its documents with it (a foreign key
     that cascades: the binlog hides those deletions). renames: whether a change of a dataset's name changes that of its
-    documents, which the binlog hides too.
+    documents, which the binlog hides too. decode: makes what reads the values of a plan's rows; rows are not packed
+    then.
     """
 
     db: str
     tables: Mapping[str, bool]
     names: ColumnNames
     renames: bool = False
+    decode: Callable[[RowPlan], Callable[[Rows], list[Row]]] | None = None
 
     def follows(self, db: str, table: str) -> bool:
         return db == self.db and (table in self.tables or table == self.names.dataset_table)
@@ -68,9 +70,15 @@ class Following:
         """Raises UnsupportedChange when a column that every shadow table has is not there."""
         there = {column.name.lower() for column in table.columns if column.name is not None}
         if table.table == self.names.dataset_table:
-            return RowPlan(table, [n for n in _dataset_columns(self.names) if n in there or n == self.names.dataset_id])
+            wanted = [n for n in _dataset_columns(self.names) if n in there or n == self.names.dataset_id]
+            plan = RowPlan(table, wanted)
+            plan.decode = None if self.decode is None else self.decode(plan)
+            return plan
         required, optional = document_columns(self.names)
         plan = RowPlan(table, [*required, *(name for name in optional if name.lower() in there)])
+        if self.decode is not None:
+            plan.decode = self.decode(plan)
+            return plan
         created, updated = (plan.place(name) for name in optional)
         plan.packing = packing(plan, DocumentColumns._make((*plan.wanted[: len(required)], created, updated)))
         return plan

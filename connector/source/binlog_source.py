@@ -23,6 +23,7 @@ from connector.source.binlog.gtid import GtidSet, MariadbGtidList
 from connector.source.binlog.server_errors import from_server
 from connector.source.binlog_changes import Following
 from connector.source.binlog_failover import OtherServer, executed_at
+from connector.source.binlog_library import library_decoder
 from connector.source.binlog_proof import find_mark, refuse_another_log
 from connector.source.binlog_stream import BinlogStream, file_number
 from connector.source.present import SqlRows
@@ -107,16 +108,18 @@ class BinlogSource:
             raise ForeignLog(f"the source was {after.identity}, and is {identity} now")
         files = self._refuse_lost(after)
         shapes = self._shapes()
+        by_library = self._source.reader == "mysql-replication"
         following = Following(
             self._db,
             {shape.table: shape.cascades for shape in shapes},
             self._source.mapping,
             renames=any(shape.renames for shape in shapes),
+            decode=library_decoder(mariadb=identity.connector == "mariadb") if by_library else None,
         )
         twins = TwinCheck(shapes, self._source.mapping.dataset_table, self._rows)
         file = after.open_file or after.file
         position = after.open_position if after.open_file else after.position
-        decoder = Decoder(following, file, position)
+        decoder = Decoder(following, file, position, compressed=not by_library)
         reader = dump_from_position(
             self._connect(),
             server_id=self._source.server_id or derived_server_id(self._prefix),

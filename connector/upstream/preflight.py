@@ -27,6 +27,7 @@ from connector.upstream.findings import (
     table_findings,
 )
 from connector.upstream.install import logs, stale_sqlite_triggers
+from connector.upstream.library_findings import library_server_findings, library_table_findings
 from connector.upstream.log_check import log_findings
 from connector.upstream.mysql import mysql_errors, open_connection
 from connector.upstream.names import quoted
@@ -143,6 +144,9 @@ def _mysql(settings: Settings) -> list[Finding]:
             found = server_findings(
                 variables, mariadb=mariadb, snapshot=source.snapshot != "no_data", server_id=source.server_id
             )
+            by_library = source.reader == "mysql-replication"
+            if by_library:
+                found += library_server_findings(variables, mariadb=mariadb)
             found += _account(connection, database, source.tables, source.mapping, mariadb=mariadb)
             found += _filters(connection, database)
             try:
@@ -166,6 +170,8 @@ def _mysql(settings: Settings) -> list[Finding]:
             for table in source.tables:
                 shape = mysql_shape(connection, database, table, source.mapping)
                 found += table_findings(shape, source.mapping, "mysql")
+                if by_library:
+                    found += library_table_findings(shape, source.mapping)
                 if shape.triggers and not any(not t.body or logs(t.body, source.mapping) for t in shape.triggers):
                     what = f"no trigger of {table} writes to {source.mapping.log_table}"
                     why = "deletions carry no change number of their own; their place in the log orders them"

@@ -59,17 +59,14 @@ class Reading:
         self.source.close()
 
 
-@pytest.fixture(params=["dataset_and_id", "id"])
-def primary_key(request: pytest.FixtureRequest) -> PrimaryKey:
-    key: PrimaryKey = request.param
-    return key
-
-
-@pytest.fixture
-def reading(sql_database: SqlDatabase, primary_key: PrimaryKey) -> Iterator[Reading]:
-    create_tables(sql_database, primary_key)
+@pytest.fixture(params=["dataset_and_id", "id", "mysql-replication"])
+def reading(sql_database: SqlDatabase, request: pytest.FixtureRequest) -> Iterator[Reading]:
+    """Both shapes of primary key, and one of them by the other reader."""
+    reader = "mysql-replication" if request.param == "mysql-replication" else "binlog"
+    key: PrimaryKey = "dataset_and_id" if reader == "mysql-replication" else request.param
+    create_tables(sql_database, key)
     sql_database.execute("INSERT INTO vec_dataset (dataset_id, description) VALUES ('d', 'one'), ('e', 'two')")
-    found = Reading(sql_database)
+    found = Reading(sql_database, reader=reader)
     yield found
     found.close()
 

@@ -47,7 +47,7 @@ class Scene:
     options: Mapping[SqlKind, Options] | None = None
     installed: bool = True
     user: str = ""
-    settings: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, int | str] = field(default_factory=dict)
     exit: int = 4
     by_hand: frozenset[str] = frozenset()
 
@@ -65,7 +65,8 @@ SCENES = (
     Scene("A source that is set up right", exit=0),
     Scene(
         "No binlog",
-        options={"mysql": _NO_BINLOG, "mariadb": {"log_bin": None, **COMMON["mariadb"]}},
+        kinds=("mysql",),
+        options={"mysql": _NO_BINLOG},
         by_hand=frozenset({"log_bin"}),
     ),
     Scene("Statements in the binlog instead of rows", wrong=["SET GLOBAL binlog_format = 'STATEMENT'"]),
@@ -95,6 +96,14 @@ SCENES = (
     ),
     Scene("No checksums", wrong=["SET GLOBAL binlog_checksum = NONE"], exit=0),
     Scene("Statements beside rows", kinds=("mariadb",), wrong=["SET GLOBAL binlog_annotate_row_events = ON"], exit=0),
+    Scene(
+        "Compressed events, and a reader that passes over them",
+        only={
+            "mysql": ["SET GLOBAL binlog_transaction_compression = ON"],
+            "mariadb": ["SET GLOBAL log_bin_compress = ON"],
+        },
+        settings={"reader": "mysql-replication"},
+    ),
     Scene("A server without an id", kinds=("mysql",), wrong=["SET GLOBAL server_id = 0"]),
     Scene(
         "A server id that is taken",
@@ -164,6 +173,16 @@ SCENES = (
             "INSERT INTO shadow_vec_docs (dataset_id, id) VALUES ('rootA', '1'), ('roota', '2')",
         ],
         by_hand=frozenset({"collation", "twins", "no_triggers"}),
+    ),
+    Scene(
+        "Columns that a reader does not read exactly",
+        kinds=("mysql",),
+        wrong=[
+            "ALTER TABLE shadow_vec_docs MODIFY meta JSON, MODIFY embedding VECTOR(384),"
+            " MODIFY content TEXT CHARACTER SET latin1"
+        ],
+        settings={"reader": "mysql-replication"},
+        by_hand=frozenset({"mysql_replication"}),
     ),
 )
 

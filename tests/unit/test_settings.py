@@ -241,6 +241,7 @@ def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"source": {"kind": "sqlite"}}, "source: kind is 'sqlite'"),
         ({"source": {"kind": "sqlite", "url": "sqlite:///x.db", "reader": "binlog"}}, "source: a SQLite source"),
         ({"source": {"reader": "shadow_log", "late_commit_window_s": -1}}, "source.late_commit_window_s"),
+        ({"source": {"kind": "sqlite", "url": "sqlite:///x.db", "reader": "mysql-replication"}}, "a SQLite source"),
         ({"source": {"server_id": 2**32}}, "source.server_id"),
         ({"publish": {"errors_tolerance": "some"}}, "publish.errors_tolerance"),
         ({"broker": None}, "broker"),

@@ -87,9 +87,11 @@ class _Head(NamedTuple):
 class Decoder:
     """Feed it every event of a stream or file, in order, each as the whole bytes from header to checksum."""
 
-    def __init__(self, selection: Selection, file: str = "", position: int = 4) -> None:
-        """`file` and `position`: where the first event stands, if no ROTATE says so (as when reading a file)."""
+    def __init__(self, selection: Selection, file: str = "", position: int = 4, *, compressed: bool = True) -> None:
+        """`file` and `position`: where the first event stands, if no ROTATE says so (as when reading a file).
+        compressed False: what is compressed raises UnsupportedChange, whatever it holds."""
         self._selection = selection
+        self._compressed = compressed
         self._at = FilePosition(file, position)
         self._format = BEFORE_FIRST
         self._file_began = 0
@@ -189,6 +191,7 @@ class Decoder:
         else:
             start = self._at.end
         if kind == T.TRANSACTION_PAYLOAD:
+            self._refuse_compressed(kind)
             return self._payload(memoryview(event)[HEADER_SIZE:end])
         return self._dispatch(header, event, start, end)
 
@@ -211,6 +214,16 @@ class Decoder:
         if header.flags & FLAG_IGNORABLE:
             return _NOTHING
         raise UnsupportedChange(f"event of the unknown type {kind} at {where} could carry rows")
+
+    def _refuse_compressed(self, kind: int) -> None:
+        if self._compressed:
+            return
+        raise UnsupportedChange(
+            f"a compressed event ({type_name(kind)}) in {self._at.file}, before {self._at.end}, which this reader does "
+            "not read",
+            hint="Use `source.reader: binlog`, which goes on from here; or keep the source from compressing "
+            "(binlog_transaction_compression of every session, log_bin_compress) and take a new snapshot.",
+        )
 
     def _payload(self, body: memoryview) -> Iterator[Item]:
         """A compressed transaction: its events have no checksums, and positions that mean nothing."""
@@ -309,6 +322,8 @@ class Decoder:
         yield self._end(Outcome.COMMIT) if one_phase else self._end(Outcome.PREPARED, xid)
 
     def _query(self, header: EventHeader, body: bytes) -> Iterator[Item]:
+        if header.type == T.QUERY_COMPRESSED:
+            self._refuse_compressed(header.type)
         query = parse_query(body, compressed=header.type == T.QUERY_COMPRESSED)
         statement = classify(query)
         kind, K = statement.kind, StatementKind
@@ -402,6 +417,7 @@ class Decoder:
             )
         data, start = event, head.rows
         if layout.compressed:
+            self._refuse_compressed(event[4])
             data = inflate_mariadb(event, start, end)
             start, end = 0, len(data)
         return (Rows(plan, layout.kind, head.flags, head.before, head.after, data, start, end),)

@@ -7,7 +7,7 @@ of several forms: the columns' values, or what another module makes of their byt
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from connector.errors import CorruptedLog, UnsupportedChange
@@ -37,10 +37,10 @@ class PackedForms(NamedTuple):
 class RowPlan:
     """How to read rows of one table map, in one form or another. `values`: tuples of the wanted columns' values, in the
     order asked for. `converters`: of the wanted columns, by their place in the table. `packing`: other forms, set by
-    whoever made the plan.
+    whoever made the plan, as is `decode`: what reads the values instead (of UPDATE a row before, then the one after).
     """
 
-    __slots__ = ("_images", "_storage", "columns", "converters", "packing", "table", "values", "wanted")
+    __slots__ = ("_images", "_storage", "columns", "converters", "decode", "packing", "table", "values", "wanted")
 
     def __init__(self, table: TableMap, columns: Sequence[str]) -> None:
         """Raises UnsupportedChange if a wanted column is not in the table, or could not be decoded exactly."""
@@ -64,6 +64,7 @@ class RowPlan:
         self.converters: dict[int, Convert | None] = {at: converter(table.columns[at], table) for at in self.wanted}
         self.values = Values(self.wanted, self.converters)
         self.packing: PackedForms | None = None
+        self.decode: Callable[[Rows], list[Row]] | None = None
         self._images: dict[tuple[bytes, Form], _Readers] = {}
 
     def place(self, name: str) -> int | None:
@@ -196,11 +197,14 @@ class Rows(NamedTuple):
 
     def rows(self) -> list[Row]:
         """Of WRITE the new rows, of DELETE the old ones. Raises CorruptedLog, UnsupportedChange."""
-        return self.made(self.plan.values)
+        return self.made(self.plan.values) if self.plan.decode is None else self.plan.decode(self)
 
     def pairs(self) -> list[tuple[Row, Row]]:
         """Of UPDATE: (row before, row after). Raises CorruptedLog, UnsupportedChange."""
-        return self.made_pairs(self.plan.values, self.plan.values)
+        if self.plan.decode is None:
+            return self.made_pairs(self.plan.values, self.plan.values)
+        halves = iter(self.plan.decode(self))
+        return list(zip(halves, halves, strict=True))
 
     def made(self, form: Form) -> list[Any]:
         """`rows` in another form."""

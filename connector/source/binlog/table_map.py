@@ -99,6 +99,7 @@ class TableMap(NamedTuple):
     table: str
     columns: tuple[Column, ...]
     primary_key: tuple[int, ...] | None  # positions of its columns; None: not in the metadata
+    logged: bytes = b""  # as it stands in the log after the table's id, for who reads it in another way
 
     @property
     def name(self) -> str:
@@ -170,7 +171,8 @@ def parse_table_map(body: bytes, table_id_size: int = 6, *, mariadb: bool = Fals
         at += size
     if at != len(metadata):
         raise CorruptedLog(f"table map of {db}.{table} has {len(metadata)} bytes of metadata, not {at}")
-    return _with_optional(TableMap(table_id, db, table, tuple(columns), None), body[pos + (count + 7) // 8 :], mariadb)
+    found = TableMap(table_id, db, table, tuple(columns), None, body[table_id_size:])
+    return _with_optional(found, body[pos + (count + 7) // 8 :], mariadb)
 
 
 def _real_type(kind: ColumnType, meta: bytes) -> tuple[ColumnType, int]:

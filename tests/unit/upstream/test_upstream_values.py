@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -22,8 +23,9 @@ from connector.errors import (
 from connector.settings import Mapping
 from connector.upstream import shadow_log_triggers
 from connector.upstream.address import mysql_address, sqlite_path
-from connector.upstream.discover import cascades_in
+from connector.upstream.discover import Column, TableShape, cascades_in
 from connector.upstream.findings import Severity, refusal, server_findings
+from connector.upstream.library_findings import library_server_findings, library_table_findings
 from connector.upstream.mysql import mysql_error
 from connector.upstream.names import Dialect, literal, quoted
 
@@ -132,6 +134,25 @@ def test_each_wrong_setting(change: dict[str, str], severity: Severity, code: st
     assert [(f.severity, f.code) for f in found] == [(severity, code)]
     assert found[0].mend_sql
     assert (found[0].what in refusal(found)) is (severity is Severity.ERROR)
+
+
+def test_what_mysql_replication_does_not_read_exactly() -> None:
+    right = Column("description", "text", True, "utf8mb4", "utf8mb4_bin")
+    shape = TableShape("app", "docs", True, (Column("scn", "bigint", False),), mapped={"scn": "scn"})
+    wrong = {
+        "docs.scn": replace(shape, columns=(Column("scn", "bit(8)", False),)),
+        "docs.other": replace(shape, columns=(*shape.columns, Column("other", "multipoint", True))),
+        "vec_dataset.description": replace(shape, dataset_columns=(replace(right, charset="gbk"),)),
+    }
+    assert library_table_findings(replace(shape, dataset_columns=(right,)), Mapping()) == []
+    for where, changed in wrong.items():
+        table, _, column = where.partition(".")
+        (found,) = library_table_findings(changed, Mapping())
+        assert (found.severity, found.what.startswith(f"column {column} of {table} is ")) == (Severity.ERROR, True)
+    for name, mariadb in (("log_bin_compress", True), ("binlog_transaction_compression", False)):
+        (found,) = library_server_findings({name: "ON"}, mariadb=mariadb)
+        assert (found.severity, found.code) == (Severity.ERROR, name)
+        assert library_server_findings({name: "OFF"}, mariadb=mariadb) == []
 
 
 def test_what_is_kept_for_ever_needs_no_warning() -> None:
