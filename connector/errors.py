@@ -23,6 +23,7 @@
         │   └── ForeignTopic        exit 7   a topic that lost what was acknowledged, or was made again
         ├── CorruptedLog            exit 7   bytes that are not what the format says
         ├── UnsupportedChange       exit 7   a change that is not understood, or came incomplete
+        │   └── UnseenRows          exit 7   a statement changed rows of a table, and the log does not say which
         ├── UnpublishableRow        exit 7   a row that the broker can never take
         ├── DuplicateServerId       exit 7   another reader uses our server_id
         └── ReplicaRefused          exit 7   the replica file is newer, foreign, or already has a writer
@@ -150,6 +151,10 @@ class CorruptedLog(DataRefused):
 
 class UnsupportedChange(DataRefused):
     hint = "Run `vecsync source check`; nothing past this point was used."
+
+
+class UnseenRows(UnsupportedChange):
+    hint = "Run `vecsync capture snapshot`: it reads all rows again and removes from replicas what is gone."
 
 
 class UnpublishableRow(DataRefused):

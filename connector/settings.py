@@ -80,9 +80,10 @@ class SourceSettings(Section):
     )
     snapshot: Literal["initial", "when_needed", "no_data"] = Field(
         "initial",
-        description="Without a recorded position read all rows first (`initial`), or only what changes (`no_data`). "
-        "`when_needed`: also read all rows where the log cannot be followed any further (purged, reset, another server "
-        "that lacks what was published), instead of stopping.",
+        description="Without a recorded position, and after a statement that changes a table as a whole, read all rows "
+        "(`initial`), or only what changes, and stop at such a statement (`no_data`). `when_needed`: read all rows "
+        "also where the log cannot be followed any further (purged, reset, another server that lacks what was "
+        "published), instead of stopping.",
     )
     snapshot_chunk_rows: int = Field(2000, ge=1, description="Rows read by one SELECT of a snapshot.")
     connect_timeout_s: float = Field(10, gt=0, description="Seconds to wait for a connection.")

@@ -1,9 +1,10 @@
-"""Publishing that takes a new snapshot where the source's log cannot be followed any further (`source.snapshot:
-when_needed`).
+"""Publishing that takes a new snapshot where the source's log does not tell what rows there are: after a statement that
+changed a table as a whole, unless `source.snapshot` is `no_data`, and where the log cannot be followed any further, if
+it is `when_needed`.
 
-It decides nothing about what was published; the new snapshot supersedes it (docs/guarantees.md, "When needed").
-Anything but a log that is lost or foreign stops as always: a topic that was made again, a change that is not
-understood, a row that cannot be published.
+It decides nothing about what was published; the new snapshot supersedes it (docs/guarantees.md, "When needed" and
+"Statements without rows"). Anything else stops as always: a topic that was made again, a change that is not understood,
+a row that cannot be published.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from threading import Event
 
 from connector.broker import Broker
-from connector.errors import ForeignLog, ForeignTopic, PositionLost
+from connector.errors import DataRefused, ForeignLog, ForeignTopic, PositionLost, UnseenRows
 from connector.publish.lease import Leadership
 from connector.publish.publisher import Progress, Publisher
 from connector.publish.resnapshot import request_snapshot
@@ -55,12 +56,20 @@ def _publish(
         publisher = Publisher(source, broker, settings, stop, on_progress, leadership)
         try:
             return publisher.run(until_current=until_current)
-        except (PositionLost, ForeignLog) as error:
-            wanted = settings.source.snapshot == "when_needed" and not isinstance(error, ForeignTopic)
-            # A log that is lost again before anything of the snapshot was published is not helped by another one.
-            if not wanted or stop.is_set() or (begun_again and not publisher.transactions):
+        except (PositionLost, ForeignLog, UnseenRows) as error:
+            # A log that is lost again before anything of the snapshot was published is not helped by another one. A
+            # statement is behind the place where the snapshot begins, so the next one is another.
+            hopeless = begun_again and not publisher.transactions and not isinstance(error, UnseenRows)
+            if not _wanted(error, settings) or stop.is_set() or hopeless:
                 raise
-            log.warning("the log cannot be followed; a new snapshot begins", extra={"error": str(error)})
+            log.warning("the log does not tell what rows there are; a new snapshot begins", extra={"error": str(error)})
             begin = request_snapshot(source, broker, settings, leadership)
             log.info("snapshot begins", extra={"file": begin.file, "position": begin.position, "epoch": begin.epoch})
             begun_again = True
+
+
+def _wanted(error: DataRefused, settings: Settings) -> bool:
+    """Whether a new snapshot is to be taken rather than the error raised."""
+    if isinstance(error, UnseenRows):
+        return settings.source.snapshot != "no_data"
+    return settings.source.snapshot == "when_needed" and not isinstance(error, ForeignTopic)

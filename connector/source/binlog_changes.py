@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connector.errors import UnsupportedChange
+from connector.errors import UnseenRows, UnsupportedChange
 from connector.model import (
     Change,
     CommitOrder,
@@ -36,13 +36,13 @@ from connector.source.binlog.items import StatementItem
 from connector.source.binlog.rows import Row, RowPlan, Rows
 from connector.source.binlog.statements import StatementKind
 from connector.source.binlog.table_map import TableMap
+from connector.source.binlog_definitions import emptied
 from connector.source.packing import DocumentColumns, packing
-
-_RESNAPSHOT = "Run `vecsync capture snapshot`: it reads all rows again and removes from replicas what is gone."
 
 _FLOORS = {
     StatementKind.TRUNCATE: FloorReason.TRUNCATE,
     StatementKind.DROP_TABLE: FloorReason.DROP,
+    StatementKind.RENAME: FloorReason.DROP,  # to a name that is not followed
     StatementKind.CREATE: FloorReason.DROP,  # OR REPLACE
 }
 
@@ -272,10 +272,9 @@ def _of_datasets(rows: Rows, origin: TransactionOrigin, following: Following, or
         for before, row in rows.pairs():
             if before[0] != row[0]:
                 if following.renames and not rows.no_foreign_key_checks:
-                    raise UnsupportedChange(
+                    raise UnseenRows(
                         f"at {origin.file}:{origin.position} the dataset {before[0]!r} became {row[0]!r}, and its "
-                        "documents with it (ON UPDATE CASCADE), of which the binlog says nothing",
-                        hint=_RESNAPSHOT,
+                        "documents with it (ON UPDATE CASCADE), of which the binlog says nothing"
                     )
                 yield change(Op.DELETE, before)
                 yield change(Op.CREATE, row)
@@ -286,24 +285,13 @@ def _of_datasets(rows: Rows, origin: TransactionOrigin, following: Following, or
 def _of_statement(
     item: StatementItem, origin: TransactionOrigin, following: Following, ordinal: int
 ) -> Iterator[Change]:
-    statement, datasets = item.statement, following.names.dataset_table
-    kind = statement.kind
-    touched = {name.table for name in (*statement.tables, *statement.renamed_to) if name.db == following.db}
-    if kind is StatementKind.DROP_DATABASE and statement.db == following.db:
-        touched = {datasets, *following.tables}
-    touched &= {datasets, *following.tables}
-    if not touched:
-        return
-    where = f"{origin.file}:{origin.position}"
-    if kind in (StatementKind.ALTER, StatementKind.CREATE) and not statement.removes_rows and not statement.renamed_to:
-        return  # the next table map tells what the table is now
-    reason = _FLOORS.get(kind)
-    if reason is None or datasets in touched:
-        raise UnsupportedChange(
-            f"at {where} a statement changed {', '.join(sorted(touched))} as a whole: {item.query.sql[:200]}",
-            hint=_RESNAPSHOT,
-        )
-    for table in sorted(touched):
+    """A floor where all rows of a table are gone; nothing where no row is another one than before. Raises UnseenRows
+    for anything between."""
+    statement = item.statement
+    where = f"at {origin.file}:{origin.position}"
+    gone = emptied(item, where, following)
+    reason = _FLOORS.get(statement.kind, FloorReason.DROP)
+    for table in gone:
         ordinal += 1
         order = CommitOrder(origin.epoch, origin.file_number, origin.position, ordinal)
         yield Floor(FloorKey(None), order, reason, _info(origin, following.db, table, ordinal))

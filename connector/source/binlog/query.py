@@ -11,6 +11,7 @@ from connector.source.binlog.integers import fixed, span
 
 _NO_FOREIGN_KEY_CHECKS = 1 << 26
 _ANSI_QUOTES, _NO_BACKSLASH_ESCAPES = 1 << 2, 1 << 20
+_STRICT = 1 << 21 | 1 << 22  # STRICT_TRANS_TABLES, STRICT_ALL_TABLES
 
 
 class Query(NamedTuple):
@@ -20,6 +21,7 @@ class Query(NamedTuple):
     ansi_quotes: bool
     backslash_escapes: bool
     error_code: int  # with which the statement ended on its server; 0: well
+    strict: bool = False  # a value that does not fit its column is an error, and is not made to fit
 
 
 def parse_query(body: bytes, *, compressed: bool) -> Query:
@@ -42,6 +44,7 @@ def parse_query(body: bytes, *, compressed: bool) -> Query:
         ansi_quotes=bool(sql_mode & _ANSI_QUOTES),
         backslash_escapes=not sql_mode & _NO_BACKSLASH_ESCAPES,
         error_code=error_code,
+        strict=bool(sql_mode & _STRICT),
     )
 
 

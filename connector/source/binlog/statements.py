@@ -12,6 +12,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from connector.errors import CorruptedLog
+from connector.source.binlog.alterations import ColumnChange, alterations, cascades_from
 from connector.source.binlog.heads import Xid
 from connector.source.binlog.lexer import Token, tokens
 from connector.source.binlog.query import Query
@@ -52,7 +53,11 @@ class Statement(NamedTuple):
 
     tables        that it names as its objects; for RENAME the old names; for DATA the target, if that is certain
     renamed_to    RENAME, and ALTER ... RENAME: the new name of each of `tables`
-    removes_rows  ALTER: of a partition or a tablespace; CREATE: OR REPLACE
+    removes_rows  ALTER: of a partition or a tablespace, or IGNORE; CREATE: OR REPLACE
+    columns       ALTER: those whose values may be others afterwards
+    converts      ALTER: all text, to another character set
+    relates       ALTER: foreign keys change
+    cascades_from CREATE: tables whose rows take rows of this one with them
     db            DROP_DATABASE: which
     name          of a savepoint
     """
@@ -64,6 +69,10 @@ class Statement(NamedTuple):
     db: str = ""
     name: str = ""
     xid: Xid | None = None
+    columns: tuple[ColumnChange, ...] = ()
+    converts: bool = False
+    relates: bool = False
+    cascades_from: tuple[str, ...] = ()
 
 
 _K = StatementKind
@@ -76,9 +85,6 @@ _HARMLESS_WORDS = frozenset(
     "GRANT REVOKE FLUSH ANALYZE OPTIMIZE REPAIR CHECK CHECKSUM SET INSTALL UNINSTALL CACHE PURGE RESET KILL USE "
     "SHOW CHANGE LOCK UNLOCK RELEASE SIGNAL STOP".split()
 )
-
-# Of ALTER TABLE: followed by PARTITION, TABLE or TABLESPACE they take rows away, or bring others in.
-_PARTITION_VERBS = ("DROP", "TRUNCATE", "EXCHANGE", "CONVERT", "DISCARD", "IMPORT")
 
 
 def classify(query: Query) -> Statement:
@@ -253,6 +259,7 @@ class _Parser:
         self._if_exists()
         table = self._table()
         # A server that logs rows writes CREATE ... SELECT as CREATE and rows: a SELECT here was not taken apart.
+        rest: list[Token] = []
         for token in self._rest():
             following = self._ahead or Token("sign", "")
             if (
@@ -261,31 +268,29 @@ class _Parser:
                 or (token.is_word("AS") and following.is_word("TABLE"))
             ):
                 return Statement(_K.DATA, (table,))
-        return Statement(_K.CREATE, (table,), removes_rows=replace)
+            rest.append(token)
+        return Statement(_K.CREATE, (table,), removes_rows=replace, cascades_from=cascades_from(rest))
 
     def _alter(self) -> Statement:
         self._accept("ONLINE")
-        self._accept("IGNORE")
+        ignore = self._accept("IGNORE")  # rows that are twice by a new key are left out
         if not self._accept("TABLE"):
             return _OTHER
         self._if_exists()
         table = self._table()
         self._wait()
-        removes_rows = False
-        renamed_to: tuple[TableName, ...] = ()
-        depth = 0
-        while self._ahead is not None:
-            token = self._take()
-            if token.kind == "sign":
-                depth += (token.value == "(") - (token.value == ")")
-            elif depth == 0 and token.kind == "word" and self._ahead is not None:
-                if token.is_word(*_PARTITION_VERBS) and self._ahead.is_word("PARTITION", "TABLE", "TABLESPACE"):
-                    removes_rows = True
-                elif token.is_word("RENAME") and not self._ahead.is_word("COLUMN", "INDEX", "KEY"):
-                    if not self._accept("TO", "AS"):
-                        self._sign("=")
-                    renamed_to = (self._table(),)
-        return Statement(_K.ALTER, (table,), renamed_to, removes_rows)
+        found = alterations(list(self._rest()))
+        others = [TableName(db or self._db, name) for db, name in found.others]
+        renamed_to = tuple(TableName(db or self._db, name) for db, name in found.renamed_to)
+        return Statement(
+            _K.ALTER,
+            (table, *others),
+            renamed_to,
+            removes_rows=ignore or found.moves_rows,
+            columns=found.columns,
+            converts=found.converts,
+            relates=found.relates,
+        )
 
     def _set(self) -> Statement:
         """MariaDB: SET STATEMENT variable = value FOR statement."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.errors import CorruptedLog
+from connector.source.binlog.alterations import ColumnChange
 from connector.source.binlog.heads import Xid
 from connector.source.binlog.lexer import tokens
 from connector.source.binlog.query import Query, parse_query
@@ -94,18 +95,25 @@ def test_kind(sql: str, kind: StatementKind) -> None:
             Statement(K.RENAME, tables("app.a", "app._a_gho"), tables("app._a_old", "app.a")),
         ),
         ("RENAME TABLE IF EXISTS a WAIT 5 TO z.b", Statement(K.RENAME, tables("app.a"), tables("z.b"))),
-        ("ALTER TABLE a ADD COLUMN b INT", Statement(K.ALTER, tables("app.a"))),
-        ("ALTER TABLE a RENAME COLUMN b TO c, RENAME INDEX i TO j", Statement(K.ALTER, tables("app.a"))),
-        ("ALTER ONLINE IGNORE TABLE a RENAME TO b", Statement(K.ALTER, tables("app.a"), tables("app.b"))),
-        ("ALTER TABLE a ADD d INT, RENAME AS o.b", Statement(K.ALTER, tables("app.a"), tables("o.b"))),
+        ("ALTER TABLE a ADD COLUMN b INT", Statement(K.ALTER, tables("app.a"), columns=(ColumnChange("b"),))),
+        (
+            "ALTER TABLE a RENAME COLUMN b TO c, RENAME INDEX i TO j",
+            Statement(K.ALTER, tables("app.a"), columns=(ColumnChange("b", gone=True), ColumnChange("c"))),
+        ),
+        ("ALTER ONLINE IGNORE TABLE a RENAME TO b", Statement(K.ALTER, tables("app.a"), tables("app.b"), True)),
+        (
+            "ALTER TABLE a ADD d INT, RENAME AS o.b",
+            Statement(K.ALTER, tables("app.a"), tables("o.b"), columns=(ColumnChange("d"),)),
+        ),
         ("ALTER TABLE a RENAME = b", Statement(K.ALTER, tables("app.a"), tables("app.b"))),
         ("ALTER TABLE a RENAME b", Statement(K.ALTER, tables("app.a"), tables("app.b"))),
         ("ALTER TABLE a DROP PARTITION p0", Statement(K.ALTER, tables("app.a"), removes_rows=True)),
         ("ALTER TABLE a TRUNCATE PARTITION ALL", Statement(K.ALTER, tables("app.a"), removes_rows=True)),
-        ("ALTER TABLE a EXCHANGE PARTITION p WITH TABLE b", Statement(K.ALTER, tables("app.a"), removes_rows=True)),
+        ("ALTER TABLE a EXCHANGE PARTITION p WITH TABLE b", Statement(K.ALTER, tables("app.a", "app.b"), (), True)),
         ("ALTER TABLE a IMPORT TABLESPACE", Statement(K.ALTER, tables("app.a"), removes_rows=True)),
-        ("ALTER TABLE a CONVERT PARTITION p TO TABLE b", Statement(K.ALTER, tables("app.a"), removes_rows=True)),
-        ("ALTER TABLE a CONVERT TO CHARACTER SET utf8mb4", Statement(K.ALTER, tables("app.a"))),
+        ("ALTER TABLE a CONVERT PARTITION p TO TABLE b", Statement(K.ALTER, tables("app.a", "app.b"), (), True)),
+        ("ALTER TABLE a CONVERT TABLE z.b TO PARTITION p", Statement(K.ALTER, tables("app.a", "z.b"), (), True)),
+        ("ALTER TABLE a CONVERT TO CHARACTER SET utf8mb4", Statement(K.ALTER, tables("app.a"), converts=True)),
         ("ALTER TABLE a COMMENT 'DROP PARTITION p'", Statement(K.ALTER, tables("app.a"))),
         ("CREATE TABLE IF NOT EXISTS a (b INT)", Statement(K.CREATE, tables("app.a"))),
         ("CREATE TABLE `x3` (\n  `a` int\n) START TRANSACTION", Statement(K.CREATE, tables("app.x3"))),
