@@ -65,7 +65,7 @@ _TWO_BYTES_OF_METADATA = frozenset(
     {_C.VARCHAR, _C.BIT, _C.VARCHAR_COMPRESSED, _C.NEWDECIMAL, _C.ENUM, _C.SET, _C.VAR_STRING, _C.STRING}
 )
 _MAX_COLUMNS = 4096  # of both servers
-_NUMERIC = frozenset({_C.TINY, _C.SHORT, _C.INT24, _C.LONG, _C.LONGLONG, _C.NEWDECIMAL, _C.FLOAT, _C.DOUBLE})
+_NUMERIC = frozenset({_C.TINY, _C.SHORT, _C.INT24, _C.LONG, _C.LONGLONG, _C.NEWDECIMAL, _C.FLOAT, _C.DOUBLE, _C.YEAR})
 _CHARACTER = frozenset(
     {
         *(_C.STRING, _C.VAR_STRING, _C.VARCHAR, _C.TINY_BLOB, _C.BLOB, _C.MEDIUM_BLOB, _C.LONG_BLOB),
@@ -206,8 +206,8 @@ def _with_optional(table: TableMap, data: bytes, mariadb: bool) -> TableMap:
     def those(kinds: frozenset[ColumnType]) -> list[int]:
         return [number for number, column in enumerate(columns) if column.type in kinds]
 
-    # MariaDB counts YEAR among the numbers and GEOMETRY among the character columns, MySQL its VECTOR.
-    numbers = those(_NUMERIC | {_C.YEAR} if mariadb else _NUMERIC)
+    numbers = those(_NUMERIC)
+    # MariaDB counts GEOMETRY among the character columns, MySQL its VECTOR.
     characters = _CHARACTER | {_C.GEOMETRY if mariadb else _C.VECTOR}
     if (value := fields.get(_SIGNEDNESS)) is not None:
         for number, unsigned in zip(numbers, _bits(value), strict=False):

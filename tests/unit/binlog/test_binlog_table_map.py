@@ -62,7 +62,7 @@ def test_default_collations_have_exceptions_counted_among_their_columns() -> Non
     assert [column.collation for column in table.columns] == [None, 255, None, 8, 255]
 
 
-def test_mariadb_counts_geometry_among_the_texts_and_year_among_the_numbers() -> None:
+def test_mariadb_counts_geometry_among_the_texts() -> None:
     columns = [Column(C.YEAR), NUMBER, Column(C.GEOMETRY, b"\4"), TEXT]
     extra = field(1, b"\x40") + field(2, packed(255) + packed(1) + packed(8))
     table = parsed(columns, extra, mariadb=True)
@@ -70,6 +70,13 @@ def test_mariadb_counts_geometry_among_the_texts_and_year_among_the_numbers() ->
     assert table.columns[3].collation == 8
     with pytest.raises(CorruptedLog, match="make no sense"):
         parsed(columns, extra, mariadb=False)
+
+
+@pytest.mark.parametrize("mariadb", [True, False])
+def test_years_have_a_sign(mariadb: bool) -> None:
+    """Left out of the count, every number after one would have its neighbour's."""
+    table = parsed([NUMBER, Column(C.YEAR), NUMBER, NUMBER], field(1, b"\x50"), mariadb=mariadb)
+    assert [column.unsigned for column in table.columns] == [False, True, False, True]
 
 
 def test_mysql_counts_vectors_among_the_texts() -> None:
