@@ -78,6 +78,11 @@ class SourceSettings(Section):
     server_id: int | None = Field(
         None, ge=1, le=2**32 - 1, description="Server id of this reader; derived from the topic prefix unless said."
     )
+    row_metadata: Literal["full", "minimal"] = Field(
+        "full",
+        description="`minimal`: also follow a log that does not name its columns (`binlog_row_metadata` is not FULL). "
+        "They are then called as in the table now, if it agrees with the log in all that the log says of it.",
+    )
     snapshot: Literal["initial", "when_needed", "no_data"] = Field(
         "initial",
         description="Without a recorded position, and after a statement that changes a table as a whole, read all rows "

@@ -8,8 +8,8 @@ Ordinals count the changes of a transaction from 1, in the order of execution; a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from connector.errors import UnseenRows, UnsupportedChange
@@ -37,7 +37,9 @@ from connector.source.binlog.rows import Row, RowPlan, Rows
 from connector.source.binlog.statements import StatementKind
 from connector.source.binlog.table_map import TableMap
 from connector.source.binlog_definitions import emptied
+from connector.source.binlog_names import named, refuse_members
 from connector.source.packing import DocumentColumns, packing
+from connector.upstream.discover import Column as Declared
 
 _FLOORS = {
     StatementKind.TRUNCATE: FloorReason.TRUNCATE,
@@ -54,7 +56,7 @@ class Following:
     tables: shadow table to whether the deletion of its dataset's row takes its documents with it (a foreign key
     that cascades: the binlog hides those deletions). renames: whether a change of a dataset's name changes that of its
     documents, which the binlog hides too. decode: makes what reads the values of a plan's rows; rows are not packed
-    then.
+    then. columns: of these tables as they are now, for a log that does not name them; empty: such a log is refused.
     """
 
     db: str
@@ -62,12 +64,20 @@ class Following:
     names: ColumnNames
     renames: bool = False
     decode: Callable[[RowPlan], Callable[[Rows], list[Row]]] | None = None
+    columns: Mapping[str, Sequence[Declared]] = field(default_factory=dict)
 
     def follows(self, db: str, table: str) -> bool:
         return db == self.db and (table in self.tables or table == self.names.dataset_table)
 
     def plan(self, table: TableMap) -> RowPlan:
         """Raises UnsupportedChange when a column that every shadow table has is not there."""
+        if not self.columns or any(column.name is not None for column in table.columns):
+            return self._plan(table)
+        plan = self._plan(named(table, self.columns[table.table]))
+        refuse_members(plan.table, plan.wanted)
+        return plan
+
+    def _plan(self, table: TableMap) -> RowPlan:
         there = {column.name.lower() for column in table.columns if column.name is not None}
         if table.table == self.names.dataset_table:
             wanted = [n for n in _dataset_columns(self.names) if n in there or n == self.names.dataset_id]

@@ -7,13 +7,14 @@ each is as it was, nothing has to be. In all other cases only reading the table 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from connector.errors import UnseenRows, UnsupportedChange
 from connector.settings import Mapping as ColumnNames
 from connector.source.binlog.items import StatementItem
 from connector.source.binlog.statements import Statement, StatementKind, TableName
+from connector.upstream.discover import Column as Declared
 
 _TEXTS = frozenset({"TEXT", "MEDIUMTEXT", "LONGTEXT"})
 _INTEGERS = frozenset({"TINYINT", "SMALLINT", "MEDIUMINT", "INT", "INTEGER", "BIGINT"})
@@ -44,7 +45,7 @@ _OPTIONAL = frozenset({"created_at", "updated_at", "description", "source_uri", 
 
 class Followed(Protocol):
     """What is followed in one database. tables: shadow table to whether the deletion of a dataset's row takes its
-    documents with it."""
+    documents with it. columns: of these tables, for a log that does not name them; empty: it does."""
 
     @property
     def db(self) -> str: ...
@@ -54,6 +55,9 @@ class Followed(Protocol):
 
     @property
     def names(self) -> ColumnNames: ...
+
+    @property
+    def columns(self) -> Mapping[str, Sequence[Declared]]: ...
 
 
 def emptied(item: StatementItem, where: str, followed: Followed) -> list[str]:
@@ -78,6 +82,9 @@ def emptied(item: StatementItem, where: str, followed: Followed) -> list[str]:
     if kind is K.ALTER:
         for table in touched:
             _columns(table, item, where, followed)
+    if followed.columns and (kind is K.CREATE or statement.columns or statement.converts):
+        # What the columns were called before, or are called behind this, is not known.
+        raise _unseen(touched, item, where)
     if _cascades_changed(statement, touched, followed):
         raise UnseenRows(
             f"{where} the foreign keys of {', '.join(sorted(touched))} changed, and with them what the deletion of a "

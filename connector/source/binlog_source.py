@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -31,7 +31,7 @@ from connector.source.snapshot import SnapshotPlan, SnapshottingStream
 from connector.source.snapshot_reader import SILENCE_S, SqlSnapshotReader
 from connector.source.twins import TwinCheck
 from connector.upstream.address import mysql_address
-from connector.upstream.discover import TableShape, mysql_shape
+from connector.upstream.discover import Column, TableShape, mysql_shape
 from connector.upstream.mysql import open_connection
 
 Connection: TypeAlias = "pymysql.Connection[Any]"
@@ -115,6 +115,7 @@ class BinlogSource:
             self._source.mapping,
             renames=any(shape.renames for shape in shapes),
             decode=library_decoder(mariadb=identity.connector == "mariadb") if by_library else None,
+            columns=self._columns(shapes),
         )
         twins = TwinCheck(shapes, self._source.mapping.dataset_table, self._rows)
         file = after.open_file or after.file
@@ -146,6 +147,13 @@ class BinlogSource:
             self._plan(identity),
             patience_s=self._source.reconnect_max_s,
         )
+
+    def _columns(self, shapes: Sequence[TableShape]) -> Mapping[str, Sequence[Column]]:
+        """For a log that does not name them, if that is allowed."""
+        if self._source.row_metadata == "full":
+            return {}
+        datasets = {self._source.mapping.dataset_table: shapes[0].dataset_columns}
+        return datasets | {shape.table: shape.columns for shape in shapes}
 
     def behind(self, at: SourcePosition) -> int | None:
         sizes = {str(name): int(size) for name, size, *_ in self._rows("SHOW BINARY LOGS")}

@@ -64,9 +64,12 @@ _MENDED_TYPES = {
 }
 
 
-def server_findings(variables: Map[str, str], *, mariadb: bool, snapshot: bool, server_id: int | None) -> list[Finding]:
+def server_findings(
+    variables: Map[str, str], *, mariadb: bool, snapshot: bool, server_id: int | None, names_needed: bool = True
+) -> list[Finding]:
     """Of the settings that capture depends on. variables: names in lower case, as SHOW GLOBAL VARIABLES gives them;
-    snapshot: rows are to be read first; server_id: the one configured for this reader."""
+    snapshot: rows are to be read first; server_id: the one configured for this reader; names_needed: the log has to
+    name columns."""
     found: list[Finding] = []
     persist = "SET GLOBAL" if mariadb else "SET PERSIST"
     file_too = "\n-- and in the server's option file, or a restart undoes it" if mariadb else ""
@@ -95,7 +98,15 @@ def server_findings(variables: Map[str, str], *, mariadb: bool, snapshot: bool, 
         found.append(Finding("server_id", Severity.ERROR, "server_id is 0", why, mend))
     wanted("binlog_format", "ROW", "changes are logged as statements, which do not tell the rows that they changed")
     wanted("binlog_row_image", "FULL", "changes are logged without columns that did not change, which would be lost")
-    wanted("binlog_row_metadata", "FULL", "rows are logged without column names, and columns are renamed and moved")
+    wanted(
+        "binlog_row_metadata",
+        "FULL",
+        "rows are logged without column names, and columns are renamed and moved"
+        if names_needed
+        else "rows are logged without column names; those of the table as it is now are taken, and it is read again "
+        "after every change of its columns",
+        Severity.ERROR if names_needed else Severity.WARNING,
+    )
     wanted("binlog_row_value_options", "", "JSON columns are logged as differences, which do not tell the value")
     if not mariadb:
         why = "a snapshot could not tell which changes it has seen"

@@ -142,7 +142,11 @@ def _mysql(settings: Settings) -> list[Finding]:
             if source.reader == "shadow_log":
                 return _mysql_log(connection, database, source, mariadb=mariadb)
             found = server_findings(
-                variables, mariadb=mariadb, snapshot=source.snapshot != "no_data", server_id=source.server_id
+                variables,
+                mariadb=mariadb,
+                snapshot=source.snapshot != "no_data",
+                server_id=source.server_id,
+                names_needed=source.row_metadata == "full",
             )
             by_library = source.reader == "mysql-replication"
             if by_library:

@@ -3,35 +3,18 @@ looking like something else by then. What is published is compared with what the
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
-from typing import Any, NamedTuple
 
 import pytest
 
-from connector.broker.connect import open_broker
 from connector.errors import UnseenRows, UnsupportedChange
-from connector.model import DatasetChange, DocChange, Op, SourcePosition
-from connector.publish import publish, recorded_position
 from connector.replica import run
-from connector.settings import Settings
-from connector.source import Stream
-from connector.source.binlog_source import BinlogSource
 from tests.servers.model import SqlDatabase
-from tests.system.compare import (
-    Rows,
-    derived_structures_agree,
-    differences,
-    replica_datasets,
-    replica_rows,
-    source_datasets,
-    source_rows,
-)
-from tests.system.packed import unpacked
+from tests.system.compare import differences, replica_rows, source_rows
+from tests.system.followed import Followed, Moment, Told
 from tests.system.schema import SHADOW, VEC_DATASET, PrimaryKey, create_tables
-from tests.system.settings import settings, source_section
 
 ALTER = "ALTER TABLE shadow_vec_docs "
 INSERT = "INSERT INTO shadow_vec_docs (dataset_id, id, content, meta, embedding, embedding_model, scn) VALUES "
@@ -42,66 +25,6 @@ DOCS = "dataset_id, id, content, meta, embedding, embedding_model, scn, archived
 def primary_key(request: pytest.FixtureRequest) -> PrimaryKey:
     key: PrimaryKey = request.param
     return key
-
-
-class Moment(NamedTuple):
-    """What the source held when its log ended at `head`."""
-
-    head: SourcePosition
-    rows: Rows
-
-
-class Told:
-    """A source, and what it held after each statement that it was told since."""
-
-    def __init__(self, database: SqlDatabase) -> None:
-        self.database = database
-        self.source = BinlogSource(settings(source=source_section(database)))
-        self.begin = self.source.start(epoch=1)
-        self.held: Rows = self.now()
-        self.moments: list[Moment] = []
-
-    def now(self) -> Rows:
-        return source_rows(self.database.server, self.database.name)
-
-    def run(self, *statements: str, looked_at: bool = True) -> None:
-        for statement in statements:
-            self.database.execute(statement)
-            if looked_at:
-                self.moments.append(Moment(self.source.head(), self.now()))
-
-    def follow(self, stream: Stream) -> None:
-        """Raises what the stream raises; until then every moment is found as it was."""
-        held = dict(self.held)
-        try:
-            for head, rows in self.moments:
-                deadline = time.monotonic() + 60
-                while not stream.reached(head):
-                    assert time.monotonic() < deadline
-                    transaction = stream.next(0.2)
-                    for change in () if transaction is None else unpacked(transaction.changes):
-                        fold(change, held)
-                assert differences(rows, held) == []
-        finally:
-            stream.close()
-
-
-def fold(change: Any, rows: Rows) -> None:
-    if isinstance(change, DatasetChange):
-        return
-    if not isinstance(change, DocChange):
-        gone = change.key.dataset_id
-        for key in [key for key in rows if gone in (None, key[0])]:
-            del rows[key]
-    elif change.op is Op.DELETE:
-        del rows[change.key.dataset_id, change.key.id]
-    else:
-        row = change.after
-        assert row is not None
-        rows[change.key.dataset_id, change.key.id] = (
-            *(row.content, row.meta, row.embedding, row.embedding_model, row.scn, int(row.archived)),
-            *(row.created_at, row.updated_at),
-        )
 
 
 @pytest.fixture
@@ -228,58 +151,20 @@ def test_statements_that_write_rows_in_other_ways(
     told.source.close()
 
 
-class Site:
-    """A source, an embedded log, a replica."""
-
-    def __init__(self, database: SqlDatabase, directory: Path) -> None:
-        self.database = database
-        self.replica = directory / "replica.db"
-        self.directory = directory
-        self.broker = open_broker(self.settings())
-
-    def settings(self, **overrides: Any) -> Settings:
-        return settings(
-            source=source_section(self.database, **{"snapshot": "initial", "snapshot_chunk_rows": 3, **overrides}),
-            broker={"kind": "embedded", "path": str(self.directory / "log.db")},
-            topics={"partitions": 3},
-            replica={"path": str(self.replica)},
-        )
-
-    def capture(self, **overrides: Any) -> None:
-        chosen = self.settings(**overrides)
-        source = BinlogSource(chosen)
-        try:
-            publish(source, self.broker, chosen, Event(), until_current=True)
-        finally:
-            source.close()
-
-    def epoch(self) -> int:
-        recorded = recorded_position(self.broker, "vecsync")
-        assert recorded is not None
-        return recorded.source.epoch
-
-    def check(self) -> None:
-        run(self.settings(), self.broker, Event(), until_current=True)
-        server, name = self.database.server, self.database.name
-        assert differences(source_rows(server, name), replica_rows(self.replica)) == []
-        assert replica_datasets(self.replica) == source_datasets(server, name)
-        derived_structures_agree(self.replica)
-
-
-def filled(database: SqlDatabase, directory: Path, key: PrimaryKey = "dataset_and_id") -> Site:
+def filled(database: SqlDatabase, directory: Path, key: PrimaryKey = "dataset_and_id") -> Followed:
     create_tables(database, key)
     database.execute(
         "INSERT INTO vec_dataset (dataset_id) VALUES ('d'), ('e')",
         INSERT + ",".join(f"('{d}','{d}{n}','text {n}','{{}}',X'0000803F','m',1)" for d in "de" for n in range(6)),
     )
-    found = Site(database, directory)
+    found = Followed(database, directory)
     found.capture()
     found.check()
     return found
 
 
 @pytest.fixture
-def site(sql_database: SqlDatabase, tmp_path: Path) -> Site:
+def site(sql_database: SqlDatabase, tmp_path: Path) -> Followed:
     return filled(sql_database, tmp_path)
 
 
@@ -334,13 +219,14 @@ SWAPS = {
 }
 
 
-@pytest.mark.parametrize("swap", SWAPS)
-@pytest.mark.parametrize(("late", "primary_key"), [(False, "dataset_and_id"), (True, "id")], ids=["at once", "late"])
+@pytest.mark.parametrize(
+    ("swap", "late"), [*((swap, True) for swap in SWAPS), *((swap, False) for swap in ("gh-ost", "pt-osc", "times"))]
+)
 def test_rows_that_the_log_never_showed_are_read_from_the_table(
-    sql_database: SqlDatabase, tmp_path: Path, swap: str, late: bool, primary_key: PrimaryKey
+    sql_database: SqlDatabase, tmp_path: Path, swap: str, late: bool
 ) -> None:
     """The epoch shows that they were. late: more was written before, and after, and all of it is read at once."""
-    site = filled(sql_database, tmp_path, primary_key)
+    site = filled(sql_database, tmp_path, "id" if late else "dataset_and_id")
     more = [INSERT + "('d','d50','more',NULL,NULL,'m',1)", "UPDATE shadow_vec_docs SET scn = 8 WHERE id IN ('d4','e4')"]
     site.database.execute(*more[: 2 * late], *SWAPS[swap])
     after = [
@@ -369,7 +255,7 @@ def test_rows_that_the_log_never_showed_are_read_from_the_table(
     ],
     ids=["drop", "truncate", "replace", "rename"],
 )
-def test_tables_that_begin_anew(site: Site, statements: list[str]) -> None:
+def test_tables_that_begin_anew(site: Followed, statements: list[str]) -> None:
     """Nothing has to be read again."""
     if "OR REPLACE" in statements[0] and site.database.server.kind == "mysql":
         pytest.skip("MariaDB alone has CREATE OR REPLACE TABLE")
@@ -382,7 +268,7 @@ def test_tables_that_begin_anew(site: Site, statements: list[str]) -> None:
     assert site.epoch() == 1
 
 
-def test_a_database_that_begins_anew(site: Site) -> None:
+def test_a_database_that_begins_anew(site: Followed) -> None:
     name = site.database.name
     with site.database.server.connect() as connection, connection.cursor() as cursor:
         cursor.execute(f"DROP DATABASE {name}")
@@ -444,7 +330,7 @@ def test_partitions(sql_database: SqlDatabase, tmp_path: Path, clauses: list[str
         "ALTER TABLE other REMOVE PARTITIONING",
         "INSERT INTO other (dataset_id, id, content) VALUES ('d', 'd1', 'exchanged'), ('d', 'd9', 'exchanged')",
     )
-    site = Site(sql_database, tmp_path)
+    site = Followed(sql_database, tmp_path)
     site.capture()
     site.check()
     sql_database.execute(*(ALTER + clause for clause in clauses), INSERT + "('e','e9','after',NULL,NULL,'m',1)")
@@ -464,7 +350,7 @@ def test_a_followed_table_that_is_exchanged_for_a_partition_of_another(
         "INSERT INTO vec_dataset (dataset_id) VALUES ('d')",
         INSERT + "('d','d1','x',NULL,NULL,'m',1)",
     )
-    site = Site(sql_database, tmp_path)
+    site = Followed(sql_database, tmp_path)
     site.capture()
     sql_database.execute("ALTER TABLE other EXCHANGE PARTITION p WITH TABLE shadow_vec_docs")
     site.capture()
@@ -478,7 +364,7 @@ def test_rows_that_an_ignoring_alter_leaves_out(mariadb_database: SqlDatabase, t
         "INSERT INTO vec_dataset (dataset_id) VALUES ('d')",
         INSERT + "('d','d1','x',NULL,NULL,'m',1),('d','d2','y',NULL,NULL,'m',1),('d','d3','y',NULL,NULL,'m',3)",
     )
-    site = Site(mariadb_database, tmp_path)
+    site = Followed(mariadb_database, tmp_path)
     site.capture()
     mariadb_database.execute("ALTER IGNORE TABLE shadow_vec_docs ADD UNIQUE KEY u (dataset_id, scn)")
     assert len(source_rows(mariadb_database.server, mariadb_database.name)) == 2
@@ -486,7 +372,7 @@ def test_rows_that_an_ignoring_alter_leaves_out(mariadb_database: SqlDatabase, t
     site.check()
 
 
-def test_without_snapshots_it_stops_and_names_the_way_out(site: Site) -> None:
+def test_without_snapshots_it_stops_and_names_the_way_out(site: Followed) -> None:
     site.database.execute(*GHOST, INSERT + "('d','d51','x',NULL,NULL,'m',1)")
     for _ in range(2):
         with pytest.raises(UnseenRows, match="RENAME TABLE") as caught:
@@ -498,7 +384,7 @@ def test_without_snapshots_it_stops_and_names_the_way_out(site: Site) -> None:
     assert site.epoch() == 2
 
 
-def test_a_column_that_got_another_name_goes_on_under_it(site: Site) -> None:
+def test_a_column_that_got_another_name_goes_on_under_it(site: Followed) -> None:
     site.database.execute(
         INSERT + "('d','d50','more',NULL,NULL,'m',1)",
         ALTER + "RENAME COLUMN content TO body",

@@ -75,6 +75,12 @@ def charset_name(collation: int) -> str | None:
     return _NAME_BY_ID.get(collation)
 
 
+def collation_of(charset: str) -> int | None:
+    """Any collation of that character set; None if it is of no known server."""
+    ranges = _COLLATIONS.get("utf8mb3" if charset == "utf8" else charset)
+    return None if ranges is None else _ids(ranges)[0]
+
+
 def _single_byte(codec: str, differences: dict[int, str | None]) -> Callable[[bytes], str]:
     """Decoder for an 8-bit character set: a Python codec but for some bytes (None: undefined on the server)."""
     table: list[str] = []
