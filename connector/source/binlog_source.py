@@ -237,13 +237,18 @@ class BinlogSource:
         return sizes
 
     def _shapes(self) -> Sequence[TableShape]:
-        """Of the followed tables. Raises PreflightRefused when one does not exist."""
+        """Of the followed tables. Raises PreflightRefused when one does not exist, or loses rows unlogged: both may
+        have become so since the source was checked."""
         found = []
         for table in self._source.tables:
             with _answers():
                 shape = mysql_shape(self._open(), self._db, table, self._source.mapping)
             if not shape.exists:
                 raise PreflightRefused(f"there is no table {self._db}.{table} on the source")
+            for key in shape.hidden:
+                raise PreflightRefused(
+                    f"rows of {key.table} change or go by a foreign key ({key.refers} {key.does}), and are not logged"
+                )
             found.append(shape)
         return found
 

@@ -45,6 +45,17 @@ class Trigger:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """As SHOW CREATE TABLE has it, names quoted. refers: `REFERENCES table (columns)`, without what it does."""
+
+    table: str
+    name: str
+    columns: str
+    refers: str
+    does: str
+
+
+@dataclass(frozen=True, slots=True)
 class TableShape:
     """One shadow table and its table of datasets.
 
@@ -56,6 +67,7 @@ class TableShape:
     extra         columns that play no part: they are ignored
     cascades      deleting a row of the dataset table deletes its documents (FOREIGN KEY ... ON DELETE CASCADE)
     renames       changing a dataset's name changes that of its documents (... ON UPDATE CASCADE)
+    hidden        foreign keys of both tables by which rows change or go unlogged with those of a third one
     unique        columns of further unique indexes
     engine        storage engine; None for SQLite
     """
@@ -75,6 +87,7 @@ class TableShape:
     dataset_table_exists: bool = False
     dataset_columns: tuple[Column, ...] = ()
     renames: bool = False
+    hidden: tuple[ForeignKey, ...] = ()
 
     @property
     def id_is_key(self) -> bool:
@@ -286,6 +299,12 @@ def mysql_shape(connection: pymysql.Connection[Any], database: str, table: str, 
         indexes.setdefault(index, []).append(_str(column_name))
     created = _str(rows(f"SHOW CREATE TABLE {_of(database, table)}")[0][1])
     cascades, renames = (cascades_in(created, mapped.get("dataset_id"), mapping, on) for on in ("DELETE", "UPDATE"))
+    hidden: tuple[ForeignKey, ...] = ()
+    if not _logs_cascades(rows("SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'")):
+        hidden = hidden_in(created, table, mapped.get("dataset_id"), mapping)
+        if dataset_columns:
+            datasets = _str(rows(f"SHOW CREATE TABLE {_of(database, mapping.dataset_table)}")[0][1])
+            hidden += hidden_in(datasets, mapping.dataset_table, None, mapping)
     triggers = rows(
         "SELECT TRIGGER_NAME, ACTION_TIMING, EVENT_MANIPULATION, ACTION_STATEMENT FROM information_schema.TRIGGERS"
         " WHERE EVENT_OBJECT_SCHEMA = %s AND EVENT_OBJECT_TABLE = %s ORDER BY TRIGGER_NAME",
@@ -308,7 +327,30 @@ def mysql_shape(connection: pymysql.Connection[Any], database: str, table: str, 
         dataset_table_exists=bool(dataset_columns),
         dataset_columns=dataset_columns,
         renames=renames,
+        hidden=hidden,
     )
+
+
+def _logs_cascades(variable: Sequence[tuple[Any, ...]]) -> bool:
+    """MySQL since 9.6, unless told otherwise, changes rows by foreign keys as statements do, and logs them."""
+    return any(str(value).upper() == "OFF" for _, value in variable)
+
+
+def hidden_in(create_table: str, table: str, dataset_column: str | None, mapping: Mapping) -> tuple[ForeignKey, ...]:
+    """Of the text of SHOW CREATE TABLE; the key to the datasets is known, and not among them."""
+    known = None
+    if dataset_column is not None:
+        known = (quoted(dataset_column, "mysql").lower(), quoted(mapping.dataset_table, "mysql").lower())
+    found = []
+    for name, columns, to, refers, does in re.findall(
+        r"CONSTRAINT (`(?:[^`]|``)*`) FOREIGN KEY \(([^)]*)\) REFERENCES ((?:`(?:[^`]|``)*`\.?)+) (\([^)]*\))"
+        r"((?: ON \w+ (?:CASCADE|SET \w+|NO ACTION|RESTRICT))*)",
+        create_table,
+    ):
+        changes = "CASCADE" in does if (columns.lower(), to.lower()) != known else False
+        if changes or " SET " in does:
+            found.append(ForeignKey(table, name, columns, f"REFERENCES {to} {refers}", does.strip()))
+    return tuple(found)
 
 
 def cascades_in(create_table: str, dataset_column: str | None, mapping: Mapping, on: str = "DELETE") -> bool:

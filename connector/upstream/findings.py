@@ -244,6 +244,11 @@ def table_findings(shape: TableShape, mapping: Mapping, dialect: Dialect) -> lis
         add("extra_columns", Severity.INFO, f"{table} has further columns: {names}", "they are not passed on")
     if dialect == "mysql":
         found += _mysql_columns(shape, mapping)
+        for foreign in shape.hidden:
+            of, key = quoted(foreign.table, dialect), f"FOREIGN KEY ({foreign.columns}) {foreign.refers}"
+            why = "rows that change or go by it are not logged"
+            mend = f"ALTER TABLE {of} DROP FOREIGN KEY {foreign.name};\nALTER TABLE {of} ADD {key};"
+            add("hidden_cascade", Severity.ERROR, f"{foreign.table} has {key} {foreign.does}", why, mend)
         if shape.engine is not None and shape.engine.upper() != "INNODB":
             why = "its changes are logged outside of transactions, and a failed statement leaves half of its rows"
             add("engine", Severity.ERROR, f"{table} is {shape.engine}", why, f"ALTER TABLE {t} ENGINE = InnoDB;")

@@ -19,6 +19,7 @@ from connector.upstream.preflight import check, require
 from connector.upstream.sqlite import open_writer
 from tests.servers.fix_sql import StartSqlServer
 from tests.servers.model import SqlDatabase, SqlKind, SqlServer
+from tests.system.followed import Told
 from tests.system.log_reading import LogFollower
 from tests.system.packed import unpacked
 from tests.system.snapshot_reading import source_state
@@ -143,6 +144,40 @@ def test_tables_that_cannot_be_followed(sql_database: SqlDatabase) -> None:
         if finding.code == "primary_key":
             sql_database.execute(finding.mend_sql.rstrip(";"))
     assert codes(check(of(sql_database, tables=["keyless"])), Severity.ERROR) == set()
+
+
+def test_foreign_keys_that_take_rows_unlogged(sql_database: SqlDatabase) -> None:
+    """MySQL logs them since 9.6: that is tried with rows."""
+    install(of(sql_database).source)
+    refers = "REFERENCES owners (id) ON DELETE CASCADE"
+    sql_database.execute(
+        "CREATE TABLE owners (id INT PRIMARY KEY)",
+        f"ALTER TABLE vec_dataset ADD COLUMN owner INT NULL, ADD FOREIGN KEY (owner) {refers}",
+        "ALTER TABLE shadow_vec_docs ADD COLUMN owner INT NULL, ADD FOREIGN KEY (owner) REFERENCES owners (id)"
+        " ON DELETE SET NULL, ADD COLUMN kept INT NULL, ADD FOREIGN KEY (kept) REFERENCES owners (id)",
+        "INSERT INTO owners VALUES (1)",
+        "INSERT INTO vec_dataset (dataset_id, description, source_uri, owner) VALUES ('d', '', '', 1)",
+    )
+    settings = of(sql_database, snapshot="no_data")
+    if sql_database.server.kind == "mysql":
+        assert codes(check(settings), Severity.ERROR) == set()
+        told = Told(sql_database)
+        told.run("INSERT INTO shadow_vec_docs (dataset_id, id, embedding, embedding_model) VALUES ('d', 'x', '', '')")
+        stream = told.source.stream(told.begin)
+        told.run("DELETE FROM owners")
+        assert told.moments[-1].rows == {}
+        told.follow(stream)
+        told.source.close()
+        return
+    found = [finding for finding in check(settings) if finding.severity is Severity.ERROR]
+    assert [finding.code for finding in found] == ["hidden_cascade", "hidden_cascade"]
+    source = open_source(settings)
+    with pytest.raises(PreflightRefused, match="not logged"):
+        source.stream(source.start(1))
+    source.close()
+    for finding in found:
+        sql_database.execute(*finding.mend_sql.split(";\n"))
+    assert codes(check(settings), Severity.ERROR) == set()
 
 
 def test_spellings_of_one_dataset(sql_database: SqlDatabase) -> None:
