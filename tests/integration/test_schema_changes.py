@@ -3,9 +3,10 @@ looking like something else by then. What is published is compared with what the
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import pytest
 
@@ -397,3 +398,29 @@ def test_a_column_that_got_another_name_goes_on_under_it(site: Followed) -> None
     run(site.settings(), site.broker, Event(), until_current=True)
     rows = source_rows(site.database.server, site.database.name)
     assert differences(rows, replica_rows(site.replica)) == []
+
+
+def test_a_capture_that_runs_meanwhile_goes_on_by_itself(site: Followed) -> None:
+    stop, failed = Event(), list[BaseException]()
+
+    def capture() -> None:
+        try:
+            site.capture(stop, until_current=False)
+        except BaseException as error:
+            failed.append(error)
+
+    running = Thread(target=capture)
+    running.start()
+    try:
+        for epoch, statements in ((2, GHOST), (3, AGAIN), (4, SWAPS["cut"])):  # again: its foreign key is back
+            site.database.execute(*statements, "UPDATE shadow_vec_docs SET content = 'after' WHERE id = 'd1'")
+            deadline = time.monotonic() + 60
+            while not (site.epoch() == epoch and site.is_current()):
+                assert time.monotonic() < deadline, (failed, site.epoch())
+                assert running.is_alive(), failed
+                time.sleep(0.05)
+            site.check()
+    finally:
+        stop.set()
+        running.join(60)
+    assert not failed

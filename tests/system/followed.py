@@ -11,6 +11,7 @@ from connector.broker.connect import open_broker
 from connector.model import DatasetChange, DocChange, Op, SourcePosition
 from connector.publish import publish, recorded_position
 from connector.replica import run
+from connector.runtime.capture import caught_up
 from connector.settings import Settings
 from connector.source import Stream
 from connector.source.binlog_source import BinlogSource
@@ -106,13 +107,23 @@ class Followed:
             replica={"path": str(self.replica)},
         )
 
-    def capture(self, **overrides: Any) -> None:
+    def capture(self, stop: Event | None = None, *, until_current: bool = True, **overrides: Any) -> None:
         chosen = self.settings(**overrides)
         source = BinlogSource(chosen)
         try:
-            publish(source, self.broker, chosen, Event(), until_current=True)
+            publish(source, self.broker, chosen, stop or Event(), until_current=until_current)
         finally:
             source.close()
+
+    def is_current(self) -> bool:
+        """Whether a position is recorded that has all that the log holds now, and no snapshot to go on with."""
+        source = BinlogSource(self.settings())
+        try:
+            head = source.head()
+        finally:
+            source.close()
+        recorded = recorded_position(self.broker, "vecsync")
+        return recorded is not None and caught_up(recorded.source, head)
 
     def epoch(self) -> int:
         recorded = recorded_position(self.broker, "vecsync")
