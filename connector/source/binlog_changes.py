@@ -57,6 +57,8 @@ class Following:
     that cascades: the binlog hides those deletions). renames: whether a change of a dataset's name changes that of its
     documents, which the binlog hides too. decode: makes what reads the values of a plan's rows; rows are not packed
     then. columns: of these tables as they are now, for a log that does not name them; empty: such a log is refused.
+    ignores_case: names of tables in statements may be written in any case; here, and in table maps, they are in lower
+    case then.
     """
 
     db: str
@@ -65,6 +67,7 @@ class Following:
     renames: bool = False
     decode: Callable[[RowPlan], Callable[[Rows], list[Row]]] | None = None
     columns: Mapping[str, Sequence[Declared]] = field(default_factory=dict)
+    ignores_case: bool = False
 
     def follows(self, db: str, table: str) -> bool:
         return db == self.db and (table in self.tables or table == self.names.dataset_table)

@@ -45,7 +45,8 @@ _OPTIONAL = frozenset({"created_at", "updated_at", "description", "source_uri", 
 
 class Followed(Protocol):
     """What is followed in one database. tables: shadow table to whether the deletion of a dataset's row takes its
-    documents with it. columns: of these tables, for a log that does not name them; empty: it does."""
+    documents with it. columns: of these tables, for a log that does not name them; empty: it does. ignores_case: the
+    server takes names in statements for those in lower case."""
 
     @property
     def db(self) -> str: ...
@@ -59,6 +60,9 @@ class Followed(Protocol):
     @property
     def columns(self) -> Mapping[str, Sequence[Declared]]: ...
 
+    @property
+    def ignores_case(self) -> bool: ...
+
 
 def emptied(item: StatementItem, where: str, followed: Followed) -> list[str]:
     """The shadow tables of which no row is left. Raises UnseenRows where rows came, went or changed in another way, and
@@ -66,7 +70,7 @@ def emptied(item: StatementItem, where: str, followed: Followed) -> list[str]:
     statement, datasets = item.statement, followed.names.dataset_table
     kind, K = statement.kind, StatementKind
     if kind is K.DROP_DATABASE:
-        if statement.db == followed.db:
+        if _same(statement.db, followed) == followed.db:
             raise _unseen({datasets, *followed.tables}, item, where)
         return []
     touched, came = _followed(statement.tables, followed), _followed(statement.renamed_to, followed)
@@ -97,12 +101,17 @@ def _cascades_changed(statement: Statement, touched: set[str], followed: Followe
     """Whether deletions of datasets may take other documents with them than those before."""
     if statement.kind is StatementKind.ALTER:
         return statement.relates and touched != {followed.names.dataset_table}
-    cascades = followed.names.dataset_table in statement.cascades_from
+    cascades = followed.names.dataset_table in (_same(name, followed) for name in statement.cascades_from)
     return any(followed.tables.get(table, cascades) != cascades for table in touched)
 
 
 def _followed(tables: tuple[TableName, ...], followed: Followed) -> set[str]:
-    return {name.table for name in tables if name.db == followed.db} & {followed.names.dataset_table, *followed.tables}
+    named = {_same(name.table, followed) for name in tables if _same(name.db, followed) == followed.db}
+    return named & {followed.names.dataset_table, *followed.tables}
+
+
+def _same(name: str, followed: Followed) -> str:
+    return name.lower() if followed.ignores_case else name
 
 
 def _columns(table: str, item: StatementItem, where: str, followed: Followed) -> None:

@@ -116,6 +116,7 @@ class BinlogSource:
             renames=any(shape.renames for shape in shapes),
             decode=library_decoder(mariadb=identity.connector == "mariadb") if by_library else None,
             columns=self._columns(shapes),
+            ignores_case=bool(self._row("SELECT @@lower_case_table_names")[0]),
         )
         twins = TwinCheck(shapes, self._source.mapping.dataset_table, self._rows)
         file = after.open_file or after.file

@@ -176,6 +176,19 @@ def _retention(variables: Map[str, str], persist: str, file_too: str) -> list[Fi
     return found
 
 
+def case_findings(variables: Map[str, str], names: Sequence[str]) -> list[Finding]:
+    """names: configured, of the database and its tables."""
+    if variables.get("lower_case_table_names", "0") == "0":
+        return []
+    why = "the server logs names in lower case, and rows of others are passed over"
+    mend = "-- write it in lower case in source.url, source.tables or source.mapping"
+    return [
+        Finding("name_case", Severity.ERROR, f"{name} is not written in lower case", why, mend)
+        for name in names
+        if name != name.lower()
+    ]
+
+
 def replica_findings(variables: Map[str, str], *, mariadb: bool) -> list[Finding]:
     """Of a server that is itself a replica."""
     found = []

@@ -20,6 +20,7 @@ from connector.upstream.discover import TableShape, mysql_shape, sqlite_shape
 from connector.upstream.findings import (
     Finding,
     Severity,
+    case_findings,
     ignores_case,
     refusal,
     replica_findings,
@@ -151,6 +152,7 @@ def _mysql(settings: Settings) -> list[Finding]:
             by_library = source.reader == "mysql-replication"
             if by_library:
                 found += library_server_findings(variables, mariadb=mariadb)
+            found += case_findings(variables, [database, *source.tables, source.mapping.dataset_table])
             found += _account(connection, database, source.tables, source.mapping, mariadb=mariadb)
             found += _filters(connection, database)
             try:

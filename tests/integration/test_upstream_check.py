@@ -17,7 +17,7 @@ from connector.upstream.findings import Finding, Severity
 from connector.upstream.install import install
 from connector.upstream.preflight import check, require
 from connector.upstream.sqlite import open_writer
-from tests.servers.fix_sql import StartSqlServer
+from tests.servers.fix_sql import StartSqlServer, fresh_database
 from tests.servers.model import SqlDatabase, SqlKind, SqlServer
 from tests.system.followed import Told
 from tests.system.log_reading import LogFollower
@@ -178,6 +178,21 @@ def test_foreign_keys_that_take_rows_unlogged(sql_database: SqlDatabase) -> None
     for finding in found:
         sql_database.execute(*finding.mend_sql.split(";\n"))
     assert codes(check(settings), Severity.ERROR) == set()
+
+
+def test_names_of_tables_in_any_case(start_sql_server: StartSqlServer) -> None:
+    server = start_sql_server("mariadb", {"lower_case_table_names": 1})
+    with fresh_database(server) as database:
+        install(of(database).source)
+        found = check(of(database, tables=["Shadow_Vec_Docs"]))
+        assert codes(found, Severity.ERROR) == {"name_case"}
+        told = Told(database)
+        told.run("INSERT INTO Vec_Dataset (dataset_id, description, source_uri) VALUES ('d', '', '')")
+        told.run("INSERT INTO SHADOW_VEC_DOCS (dataset_id, id, embedding, embedding_model) VALUES ('d', 'x', '', '')")
+        stream = told.source.stream(told.begin)
+        told.run("TRUNCATE TABLE Shadow_Vec_Docs")
+        told.follow(stream)
+        told.source.close()
 
 
 def test_spellings_of_one_dataset(sql_database: SqlDatabase) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from connector.errors import UnseenRows, UnsupportedChange
@@ -16,9 +18,10 @@ NAMES = ColumnNames(content="body", created_at="born")
 FOLLOWING = Following("app", {"docs": True, "notes": False}, NAMES)
 
 
-def of(sql: str, *, strict: bool = True, db: str = "app") -> list[str]:
-    query = Query(db, sql, False, False, True, 0, strict)
-    return emptied(StatementItem(classify(query), query), "at b.000001:4", FOLLOWING)
+def of(sql: str, *, strict: bool = True, ignores_case: bool = False) -> list[str]:
+    query = Query("app", sql, False, False, True, 0, strict)
+    following = replace(FOLLOWING, ignores_case=ignores_case)
+    return emptied(StatementItem(classify(query), query), "at b.000001:4", following)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,17 @@ def of(sql: str, *, strict: bool = True, db: str = "app") -> list[str]:
 )
 def test_all_or_none(sql: str, gone: list[str]) -> None:
     assert of(sql) == gone
+
+
+@pytest.mark.parametrize(
+    ("sql", "gone"), [("TRUNCATE App.Docs", ["docs"]), ("RENAME TABLE DOCS TO old", ["docs"]), ("DROP DATABASE b", [])]
+)
+def test_names_in_any_case(sql: str, gone: list[str]) -> None:
+    """As the server takes them: with lower_case_table_names they are one."""
+    assert of(sql) == []
+    assert of(sql, ignores_case=True) == gone
+    with pytest.raises(UnseenRows):
+        of("DROP DATABASE APP", ignores_case=True)
 
 
 @pytest.mark.parametrize(
