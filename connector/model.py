@@ -227,8 +227,9 @@ def table_and_dataset(key: str) -> tuple[str, str]:
 class SnapshotProgress:
     """A snapshot that has not ended: what comes next. `last_key` is the primary key after which to go on.
 
-    floored: tables that got a floor of their own since `start` (TRUNCATE, DROP). It is above the one that would end the
-    snapshot, and must stay the last record of its key.
+    datasets: those that are left, one read after the other; the first is the present one.
+    floored: tables that got a floor of their own since `start` (TRUNCATE, DROP; of a dataset: CASCADE). It is above the
+    one that would end the snapshot, or the present dataset's part of it, and must stay the last record of its key.
     """
 
     table: str

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from connector.cli import position
 from connector.cli.options import Json, UntilCurrent, example, invocation
-from connector.cli.output import count, duration, facts, out, print_json, size, table
-from connector.cli.progress import Steps
+from connector.cli.output import count, duration, err, facts, out, print_json, size, table
+from connector.cli.progress import Line, Steps
+from connector.model import SourcePosition
 from connector.publish.opening import describe
-from connector.runtime.capture import CaptureStatus, ask_for_snapshot, capture_status, run_capture, status_json
-from connector.runtime.events import source_position_json
+from connector.runtime.capture import CaptureStatus, capture_status, run_capture, status_json
 from connector.runtime.signals import stop_on_signals
+from connector.runtime.snapshot import Asked, State, ask_again, asked_json, follow
 from connector.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="From the source to the topics.")
@@ -44,18 +47,53 @@ def run(context: typer.Context, until_current: UntilCurrent = False, json: Json 
         console.print(f"Position: {describe(done.position)}", style="dim")
 
 
-@app.command(epilog=example("vecsync capture snapshot"))
-def snapshot(context: typer.Context, json: Json = False) -> None:
-    """Have the next run read every row again, and remove from replicas what is gone; while no capture runs.
+@app.command(epilog=example("vecsync capture snapshot", "vecsync capture snapshot -d notes -d recipes --wait"))
+def snapshot(
+    context: typer.Context,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option("--dataset", "-d", metavar="NAME", help="Only of this dataset; can be given several times."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Until everything that was read is published.")] = False,
+    json: Json = False,
+) -> None:
+    """Have rows read again, and remove from replicas what is gone: by the capture that runs, while it goes on.
 
-    The way out when the source purged what comes next, was reset, or did something that cannot be followed.
+    Where none runs, the next run does it. Of all datasets that is also the way out when the source purged what comes
+    next, was reset, or did something that cannot be followed.
     """
     settings = invocation(context).settings()
-    begin = ask_for_snapshot(settings)
+    asked = ask_again(settings, dataset or ())
+    console, done = err() if json else out(), None
+    console.print(_asked(asked))
+    if wait:
+        with stop_on_signals(announce=False) as stop, Line() as line:
+            for stage in follow(settings, asked, stop):
+                line.say(_reading(stage.at) if stage.state is State.READING else "waiting for the capture")
+                done = stage.state is State.DONE
+        if not json:
+            console.print("Done: everything is published." if done else "Not waited for any longer; it goes on.")
     if json:
-        print_json(source_position_json(begin))
-    else:
-        out().print(f"The next `vecsync capture run` begins at {describe(begin)} with a snapshot.")
+        print_json(asked_json(asked, done=bool(done) if wait else None))
+
+
+def _asked(asked: Asked) -> str:
+    of = "all datasets" if asked.datasets is None else f"{count(len(asked.datasets), 'dataset')}"
+    if asked.begin is not None:
+        return f"The next `vecsync capture run` begins at {describe(asked.begin)} with a snapshot."
+    if asked.leader is None:
+        return f"No capture runs. The next `vecsync capture run` reads the rows of {of} again (signal {asked.offset})."
+    return f"{asked.leader} was asked to read the rows of {of} again (signal {asked.offset})."
+
+
+def _reading(at: SourcePosition) -> str:
+    """What comes next."""
+    progress = at.snapshot
+    if progress is None:
+        return "begins"
+    dataset = f"dataset {progress.datasets[0]!r} ({len(progress.datasets)} left), " if progress.datasets else ""
+    after = f" after {' / '.join(progress.last_key)}" if progress.last_key else ""
+    return f"{dataset}{progress.table}{after}"
 
 
 @app.command(epilog=example("vecsync capture status --json"))
@@ -106,7 +144,8 @@ def _show(found: CaptureStatus, settings: Settings) -> None:
                 ("position", describe(recorded.source) + f", epoch {recorded.source.epoch}"),
                 ("head", "-" if found.head is None else describe(found.head)),
                 ("lag", _lag(found)),
-                ("snapshot", "done" if recorded.source.snapshot_done else "not done"),
+                ("snapshot", "done" if recorded.source.snapshot_done else f"under way: {_reading(recorded.source)}"),
+                *([("signals", f"{count(found.signals, 'signal')} waiting")] if found.signals else []),
                 ("publisher", _publisher(found)),
                 ("recorded", "-" if found.age_s is None else f"{duration(found.age_s)} ago"),
             ]

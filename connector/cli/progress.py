@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from types import TracebackType
 
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -17,6 +18,26 @@ class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         return Text("" if not speed else f"{speed:,.0f}/s", style="dim")
+
+
+class Line:
+    """One line that says what is waited for, on a terminal only; `with` draws and clears it."""
+
+    def __init__(self) -> None:
+        self._status = err().status("") if sys.stderr.isatty() else None
+
+    def __enter__(self) -> Line:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def say(self, text: str) -> None:
+        if self._status is not None:
+            self._status.update(escape(text))
 
 
 class Steps:

@@ -5,6 +5,7 @@ from connector.publish.publisher import Progress, Publisher
 from connector.publish.resnapshot import request_snapshot
 from connector.publish.set_position import set_position, skip_transaction
 from connector.publish.setup import create_topics, followed_topics, topic_specs
+from connector.publish.signals import send_signal, signals_lane
 from connector.publish.when_needed import publish
 
 __all__ = [
@@ -16,7 +17,9 @@ __all__ = [
     "publish",
     "recorded_position",
     "request_snapshot",
+    "send_signal",
     "set_position",
+    "signals_lane",
     "skip_transaction",
     "topic_specs",
 ]

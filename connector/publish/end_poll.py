@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from queue import SimpleQueue
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ _CLOSE_S = 1.0
 
 
 class Answer(NamedTuple):
-    """asked: as it was given to `ask`."""
+    """asked: as it was given to `ask`. ends: of these, and of the other lanes."""
 
     asked: Mapping[Lane, int]
     ends: Mapping[Lane, int]
@@ -29,7 +29,7 @@ class EndPoll:
     def __init__(self, broker: Broker, every_s: float) -> None:
         self._broker = broker
         self._every_s = every_s
-        self._questions: SimpleQueue[Mapping[Lane, int] | None] = SimpleQueue()
+        self._questions: SimpleQueue[tuple[Mapping[Lane, int], Collection[Lane]] | None] = SimpleQueue()
         self._answers: SimpleQueue[Answer | VecsyncError] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._asking = False
@@ -38,12 +38,12 @@ class EndPoll:
     def due(self) -> bool:
         return not self._asking and time.monotonic() >= self._next
 
-    def ask(self, expected: Mapping[Lane, int]) -> None:
+    def ask(self, expected: Mapping[Lane, int], others: Collection[Lane] = ()) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="end offsets", daemon=True)
             self._thread.start()
         self._asking = True
-        self._questions.put(expected)
+        self._questions.put((expected, others))
 
     def answer(self) -> Answer | None:
         """Since the last call. Raises what the broker refused; that it does not answer is for the producer to tell."""
@@ -64,10 +64,11 @@ class EndPoll:
 
     def _run(self) -> None:
         admin = None
-        while (asked := self._questions.get()) is not None:
+        while (question := self._questions.get()) is not None:
+            asked, others = question
             try:
                 admin = admin or self._broker.admin()
-                self._answers.put(Answer(asked, admin.end_offsets(list(asked))))
+                self._answers.put(Answer(asked, admin.end_offsets([*asked, *others])))
             except VecsyncError as error:
                 self._answers.put(error)
         if admin is not None:

@@ -130,6 +130,10 @@ class TailAcross(Tail):
         # Of one key what comes before a record that stands (-1) was superseded by it, and is gone by compaction.
         return max(end or 0, offset + 1)
 
+    def passed(self, mark: CommitOrder) -> bool:
+        behind = self._crossing.left_behind
+        return super().passed(mark) and all(behind(gtid) for waiting in self._waiting.values() for gtid, _ in waiting)
+
     def publish_again(self) -> None:
         """A change that is sent though it stands, to mend its key, sorts above all of the earlier epochs: what follows
         has to, as well. (A row that is read again follows all that stands under names.)"""
@@ -196,7 +200,7 @@ def cross(
         )
     if not at.snapshot_done and found != recorded.source.identity:
         at = replace(source.start(at.epoch), skipped=at.skipped, snapshot_done=False)
-        recorded = replace(recorded, ends=present_ends(broker, ends))
+        recorded = replace(recorded, ends={**recorded.ends, **present_ends(broker, ends)})
     done = gtids_of(at.identity.connector).parse(at.gtid_set or "")
     for lane, key, order, offset in earlier:
         # Rows of a snapshot are read again. A tombstone that landed alone has no name; sent again it does no harm.

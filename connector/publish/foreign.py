@@ -38,16 +38,24 @@ class FloorAgain(NamedTuple):
 
 class ForeignRecords:
     """Of one session. expected: per lane, that of the positions included, the offset that our next record would have.
-    tables: the table of each data topic; on other topics an old record more does no harm."""
+    tables: the table of each data topic; on other topics an old record more does no harm. others: lanes that others
+    write to, and who is told how far."""
 
     def __init__(
-        self, broker: Broker, expected: Mapping[Lane, int], tables: Mapping[str, str], positions: Lane, epoch: int
+        self,
+        broker: Broker,
+        expected: Mapping[Lane, int],
+        tables: Mapping[str, str],
+        positions: Lane,
+        epoch: int,
+        others: Mapping[Lane, Callable[[int], None]] | None = None,
     ) -> None:
         self._broker = broker
         self._own = OwnOffsets(expected)
         self._tables = tables
         self._positions = positions
         self._epoch = epoch
+        self._others = others or {}
         self._poll = EndPoll(broker, EVERY_S)
         self.acknowledged = self._own.acknowledged
         self.repairs = Repairs()
@@ -81,8 +89,10 @@ class ForeignRecords:
         answer = self._poll.answer()
         if answer is not None:
             self._own.ended(answer.asked, answer.ends, [lane for lane in answer.asked if idle(lane)])
+            for lane, tell in self._others.items():
+                tell(answer.ends[lane])
         elif self._poll.due():
-            self._poll.ask({lane: offset for lane, offset in self._own.expected.items() if idle(lane)})
+            self._poll.ask({lane: offset for lane, offset in self._own.expected.items() if idle(lane)}, self._others)
         for found in self._own.take():
             self._found(found)
 

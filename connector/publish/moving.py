@@ -17,6 +17,7 @@ from connector.publish.lease import Leadership
 from connector.publish.log_state import present_ends, read_tails, recorded_position
 from connector.publish.opening import open_log
 from connector.publish.setup import create_topics, followed_topics
+from connector.publish.signals import dealt_with
 from connector.settings import Settings
 from connector.topics import positions_topic
 from connector.wire import encode_position, position_key
@@ -59,9 +60,12 @@ def next_epoch(broker: Broker, settings: Settings, recorded: PublishedPosition, 
     return 1 + max([recorded.source.epoch, *(tail.greatest.epoch for tail in tails.values())])
 
 
-def moved(broker: Broker, settings: Settings, lanes: Sequence[Lane], to: SourcePosition) -> None:
-    """Records `to`, with the present ends of the lanes; returns when that is acknowledged."""
-    record(broker, settings, to, present_ends(broker, lanes))
+def moved(
+    broker: Broker, settings: Settings, recorded: PublishedPosition, lanes: Sequence[Lane], to: SourcePosition
+) -> None:
+    """Records `to`, with the present ends of the lanes; returns when that is acknowledged. Signals wait on."""
+    ends = dealt_with(recorded.ends, settings.topics.prefix) | dict(present_ends(broker, lanes))
+    record(broker, settings, to, ends)
 
 
 def record(broker: Broker, settings: Settings, source: SourcePosition, ends: Mapping[Lane, int]) -> None:

@@ -25,6 +25,7 @@ from connector.publish.lease import Leadership
 from connector.publish.opening import LogState, open_state
 from connector.publish.routing import Outgoing, OutgoingRow, value_of
 from connector.publish.setup import create_topics, followed_topics
+from connector.publish.signals import Asked, Signals, may_begin
 from connector.publish.window import Window
 from connector.settings import Settings
 from connector.source import Source, Stream
@@ -108,7 +109,9 @@ class Publisher:
         backoff, failing_since, done_before = _FIRST_BACKOFF_S, 0.0, 0
         while True:
             try:
-                return self._session(head)
+                done = self._session(head)
+                if done is not None:
+                    return done
             except VecsyncError as error:
                 if not error.retriable or self._stop.is_set():
                     raise
@@ -122,7 +125,8 @@ class Publisher:
                     raise
                 backoff = min(backoff * 2, 15.0)
 
-    def _session(self, head: SourcePosition | None) -> Progress:
+    def _session(self, head: SourcePosition | None) -> Progress | None:
+        """None: it ended to begin a snapshot that was asked for, which is another session's."""
         if not self._leadership.acquire():
             at = head or self._source.head()
             return Progress(self._transactions, self._records, self._bytes, self._skipped, 0, self._lag_s, at)
@@ -140,8 +144,11 @@ class Publisher:
             if state.crossing is not None:
                 stream = state.crossing.watch(stream)
             stream = rereading = RereadingStream(stream, self._source.rows)
-            session.pump(rereading, head)
+            asked = session.pump(rereading, head)
             session.finish()
+            if asked is not None:
+                session.begin_snapshot(asked)
+                return None
         except (DeliveryFailed, LeaseLost):
             raise
         except VecsyncError:
@@ -180,7 +187,9 @@ class _Session:
         self._dead_letters = state.dead_letters
         self._window = Window(state.position.source, dict(state.position.ends))
         tables = {topics.data: table for (_, table), topics in followed_topics(settings).items()}
-        self._foreign = ForeignRecords(broker, state.ends, tables, self._positions, state.position.source.epoch)
+        self._signals = Signals(broker, owner._source, settings, state.position.ends)
+        epoch, others = state.position.source.epoch, {self._signals.lane: self._signals.ends}
+        self._foreign = ForeignRecords(broker, state.ends, tables, self._positions, epoch, others)
         # A lane that the position does not name is of a table that was not followed: what stands there is nobody's.
         self._foreign.tails({lane: tail for lane, tail in state.tails.items() if lane in state.position.ends})
         self._repairs = self._foreign.repairs
@@ -196,7 +205,8 @@ class _Session:
         self._record(closed=False)
         self._producer.flush(_FLUSH_S)
 
-    def pump(self, stream: RereadingStream, head: SourcePosition | None) -> None:
+    def pump(self, stream: RereadingStream, head: SourcePosition | None) -> Asked | None:
+        """Until stopped, or come to the head, or asked for a snapshot."""
         owner, window, producer, stop = self._owner, self._window, self._producer, self._owner._stop
         while not stop.is_set():
             transaction = stream.next(_AT_HAND_S if window.records else _POLL_S)
@@ -205,16 +215,27 @@ class _Session:
             self._leadership.check()
             if transaction is not None:
                 if not self._publish(transaction):
-                    return
+                    return None
                 owner._transactions += 1
             else:
                 window.passed(stream.position())
             producer.poll(0)
             if self._repairs.pending:
                 self._mend(stream)
-            if head is not None and stream.reached(head) and not self._repairs.pending:
-                return
+            asked = None
+            if self._signals.waiting:
+                self._let_go()
+                if not self._repairs.holding and may_begin(stream.position(), self._tails.values()):
+                    asked = self._signals.next()
+            if asked is not None or (head is not None and stream.reached(head) and not self._repairs.pending):
+                return asked
             self._every_now_and_then()
+        return None
+
+    def begin_snapshot(self, asked: Asked) -> None:
+        """After `finish`. One record says both that it begins and that the signal was dealt with."""
+        self._write(self._signals.begun(self._kept, asked), closed=True)
+        self._producer.flush(_FLUSH_S)
 
     def _mend(self, stream: RereadingStream) -> None:
         """Between two transactions."""
@@ -358,8 +379,8 @@ class _Session:
             self._looked_at = now
         if now - self._recorded_at >= self._interval_s and not self._recording:
             self._let_go()
-            moved = self._window.prefix != self._recorded and not self._repairs.holding
-            if moved or self._foreign.position_again:
+            moved = self._window.prefix != self._recorded or self._signals.moved(self._kept.ends)
+            if (moved and not self._repairs.holding) or self._foreign.position_again:
                 self._foreign.position_again = False
                 self._record(closed=False)
             self._recorded_at = now
@@ -380,8 +401,12 @@ class _Session:
         self._foreign.look(self._idle)
         self._leadership.check()
         if not self._repairs.holding:
-            self._kept = PublishedPosition(self._window.prefix, dict(self._window.ends), closed, 0)
-        position = replace(self._kept, closed=closed, ts_us=time.time_ns() // 1000)
+            ends = {**self._window.ends, **self._signals.dealt_with}
+            self._kept = PublishedPosition(self._window.prefix, ends, closed, 0)
+        self._write(self._kept, closed=closed)
+
+    def _write(self, kept: PublishedPosition, *, closed: bool) -> None:
+        position = replace(kept, closed=closed, ts_us=time.time_ns() // 1000)
         self._producer.send(self._positions, position_key(self._prefix), encode_position(position))
         self._recording += 1
         self._recorded = position.source

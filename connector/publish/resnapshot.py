@@ -28,5 +28,5 @@ def request_snapshot(
         # before.
         epoch = next_epoch(broker, settings, recorded, lanes)
         fresh = replace(source.start(epoch), snapshot=None, snapshot_done=False)
-        moved(broker, settings, lanes, fresh)
+        moved(broker, settings, recorded, lanes, fresh)
         return fresh

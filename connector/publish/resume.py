@@ -64,6 +64,10 @@ class Tail:
             return 0
         return None
 
+    def passed(self, mark: CommitOrder) -> bool:
+        """Whether the stream, which stands at that mark, has come by everything that stands."""
+        return mark >= self.greatest
+
     def missing(self, order: CommitOrder, key: bytes) -> bool:
         """Of a change that is to be skipped: neither does it stand, nor anything newer of its key."""
         return order > self._best.get(key, ZERO_ORDER)

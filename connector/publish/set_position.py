@@ -34,7 +34,7 @@ def set_position(
         at, epoch = recorded.source, next_epoch(broker, settings, recorded, lanes)
         new = replace(place, epoch=epoch, skipped=at.skipped, snapshot_done=at.snapshot_done)
         if not dry_run:
-            moved(broker, settings, lanes, new)
+            moved(broker, settings, recorded, lanes, new)
             log.warning("position set by command", extra={"was": describe(at), "position": describe(new)})
         return at, new
 

@@ -19,6 +19,7 @@ from connector.publish import (
     publish,
     recorded_position,
     request_snapshot,
+    signals_lane,
 )
 from connector.registry import FramedBroker, open_broker
 from connector.runtime.events import lanes_json, source_position_json
@@ -82,7 +83,7 @@ class CaptureStatus(NamedTuple):
     caught_up: None when that is not known. behind: what is not dealt with, in bytes of binlog, entries of a
     SQLite source's log, or change numbers of a shadow log, which not all stand for entries.
     lag_s: age of the newest change that is published, while there is more to publish: no older one is missing.
-    lease: who publishes, and who waits.
+    lease: who publishes, and who waits. signals: that stand and were not dealt with.
     """
 
     recorded: PublishedPosition | None
@@ -94,6 +95,7 @@ class CaptureStatus(NamedTuple):
     age_s: float | None
     log_ends: Mapping[Lane, int]
     lease: LeaseState
+    signals: int = 0
 
 
 def capture_status(settings: Settings) -> CaptureStatus:
@@ -114,6 +116,12 @@ def capture_status(settings: Settings) -> CaptureStatus:
     try:
         lease = admin.lease_state(signals_topic(settings.topics.prefix))
         ends = {} if recorded is None else admin.end_offsets([*recorded.ends])
+        asked = signals_lane(settings.topics.prefix)
+        signals = 0
+        if recorded is not None and asked.topic in admin.describe([asked.topic]):
+            # Those that were deleted by age are not waited for.
+            first = max(recorded.ends.get(asked, 0), admin.beginning_offsets([asked])[asked])
+            signals = max(0, admin.end_offsets([asked])[asked] - first)
     finally:
         admin.close()
     if recorded is None:
@@ -128,7 +136,7 @@ def capture_status(settings: Settings) -> CaptureStatus:
         data = {topics.data for topics in followed_topics(settings).values()}
         newest = newest_commit(broker, {lane: end for lane, end in ends.items() if lane.topic in data})
         lag = max(0.0, now - newest / 1e6) if newest else None
-    return CaptureStatus(recorded, head, problem, done, behind, lag, age, ends, lease)
+    return CaptureStatus(recorded, head, problem, done, behind, lag, age, ends, lease, signals)
 
 
 def caught_up(at: SourcePosition, head: SourcePosition) -> bool:
@@ -155,6 +163,7 @@ def status_json(status: CaptureStatus, settings: Settings) -> dict[str, Any]:
         "problem": None if status.problem is None else str(status.problem),
         "caught_up": status.caught_up,
         "behind": status.behind,
+        "signals": status.signals,
         "lag_s": status.lag_s,
         "ends": [] if recorded is None else lanes_json(recorded.ends),
         "log_ends": lanes_json(status.log_ends),

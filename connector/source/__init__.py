@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from connector.model import (
@@ -68,6 +68,12 @@ class Source(Protocol):
 
     def rows(self) -> RowReader | None:
         """Reads single rows again while a stream goes on; None where the source has no such way."""
+        ...
+
+    def check_snapshot(self, datasets: Sequence[str] | None) -> None:
+        """Whether a stream could take a snapshot of these datasets now (None: of all). Raises UsageError for a dataset
+        that the source does not have, or where it cannot read single ones; PreflightRefused, ConfigurationError or
+        DataRefused where it cannot be read so."""
         ...
 
     def close(self) -> None: ...

@@ -167,6 +167,14 @@ class BinlogSource:
         identity = self.identity()
         return SqlRows(SqlSnapshotReader(self._source, identity), self._plan(identity))
 
+    def check_snapshot(self, datasets: Sequence[str] | None) -> None:
+        identity = self.identity()
+        reader = SqlSnapshotReader(self._source, identity)
+        try:
+            reader.check(self._plan(identity).order, datasets)
+        finally:
+            reader.close()
+
     def _plan(self, identity: SourceIdentity) -> SnapshotPlan:
         return SnapshotPlan(
             connector=identity.connector,

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +87,14 @@ class SqliteSource:
 
     def rows(self) -> None:
         """There is none: the embedded log, which such sources publish to, lets nobody write beside the lease."""
+
+    def check_snapshot(self, datasets: Sequence[str] | None) -> None:
+        """Its tables are read in one transaction, all of them."""
+        if datasets is not None:
+            raise UsageError(
+                "a snapshot of a SQLite source reads all datasets, not single ones",
+                hint="Name no dataset: all rows are read again, in one transaction.",
+            )
 
     def close(self) -> None:
         """Nothing is kept open between calls."""

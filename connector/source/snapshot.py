@@ -11,7 +11,8 @@ The table is read in chunks by primary key, one at a time, between two transacti
 4. *Publication.* When the stream stands at the high mark, before any later transaction, the rest of the chunk is
    yielded, on the mark of that place: above everything before it, below everything after it.
 
-The snapshot ends with a floor for each table at the mark where the snapshot began. Rows that exist were published above
+The snapshot ends with a floor for each table at the mark where the snapshot began (one of single datasets, with a floor
+for each of them; they are read one after the other). Rows that exist were published above
 it; what is below it vanished while nobody was looking. It follows the last rows, so that nothing is hidden before its
 present state stands in the log. A table that was floored meanwhile (TRUNCATE) gets none: its own floor is higher, and
 has to stay the last record under its key.
@@ -85,9 +86,17 @@ class Chunk(NamedTuple):
 class SnapshotReader(Protocol):
     """Reads chunks over a connection of its own."""
 
-    def read(self, table: str, after: tuple[str, ...] | None, low: CommitOrder, xa: Collection[XaName]) -> Chunk | None:
-        """The rows of a table that follow a key (None: the first ones), in a state that contains everything below the
-        mark `low`, and the transactions of these names, which were committed below it. None: that cannot be seen yet.
+    def read(
+        self,
+        table: str,
+        after: tuple[str, ...] | None,
+        low: CommitOrder,
+        xa: Collection[XaName],
+        dataset: str | None = None,
+    ) -> Chunk | None:
+        """The rows of a table (of one dataset: exactly of this name) that follow a key (None: the first ones), in a
+        state that contains everything below the mark `low`, and the transactions of these names, which were committed
+        below it. None: that cannot be seen yet.
 
         Raises Unreachable and ConnectionLost (the chunk can be read again), and DataRefused or ConfigurationError when
         the table cannot be read as it is now.
@@ -115,7 +124,7 @@ class SnapshotPlan:
 
 
 class _Pending:
-    """A chunk that waits for the stream to come to its high mark.
+    """A chunk that waits for the stream to come to its high mark. A row that is None: the source has none.
 
     `unread` counts transactions of the window whose changes were not taken to the end: what they hold is not known, so
     a chunk that comes to its mark with any is thrown away and read again.
@@ -125,7 +134,7 @@ class _Pending:
 
     def __init__(self, table: str, chunk: Chunk, after: SnapshotProgress | None) -> None:
         self.table = table
-        self.rows = dict(chunk.rows)
+        self.rows: dict[RowKey, Row | None] = dict(chunk.rows)
         self.high = chunk.high
         self.after = after
         self.unread = 0
@@ -164,7 +173,8 @@ class SnapshottingStream:
         if progress is not None and progress.table not in plan.order:
             # The tables followed are others than they were; begun again, the snapshot covers them.
             log.warning("snapshot begins again", extra={"table": progress.table})
-            progress = None
+            again = replace(progress, table=plan.order[0], last_key=None)
+            progress = None if progress.datasets is None else again
         self._inner = inner
         self._reader = reader
         self._plan = plan
@@ -252,12 +262,16 @@ class SnapshottingStream:
         for change in changes:
             if pending is not None:
                 pending.drop(change)
-            if isinstance(change, Floor) and change.key.dataset_id is None:
+            if isinstance(change, Floor) and change.key.dataset_id == self._dataset():
                 self._floored(change.source.table)
                 transaction.after = self._marked(after)
             yield change
         if pending is not None:
             pending.unread -= 1
+
+    def _dataset(self) -> str | None:
+        """The one that is read; None: all."""
+        return self._progress.datasets[0] if self._progress is not None and self._progress.datasets else None
 
     def _floored(self, table: str) -> None:
         if self._progress is not None and table not in self._progress.floored:
@@ -274,7 +288,7 @@ class SnapshottingStream:
         low = _mark(at.epoch, LogEnd(at.file, at.position))
         progress = self._progress or SnapshotProgress(self._plan.order[0], None, low)
         try:
-            chunk = self._reader.read(progress.table, progress.last_key, low, self._xa)
+            chunk = self._reader.read(progress.table, progress.last_key, low, self._xa, self._dataset())
         except Unreachable as error:
             now = time.monotonic()
             self._failing_since = self._failing_since or now
@@ -291,7 +305,9 @@ class SnapshottingStream:
         self._waiting_since, self._pause_s = None, _LISTEN_S
         self._xa.clear()
         self._progress = progress
-        self._pending = _Pending(progress.table, chunk, self._following(progress, chunk.last_key))
+        self._pending = _Pending(progress.table, chunk, self._following(progress, chunk, low.epoch))
+        if progress.datasets and progress.table == self._plan.dataset_table and progress.last_key is None:
+            self._pending.rows.setdefault(DatasetKey(progress.datasets[0]), None)
         return True
 
     def _wait(self, table: str) -> None:
@@ -308,15 +324,17 @@ class SnapshottingStream:
             )
             self._waiting_since = now
 
-    def _following(self, progress: SnapshotProgress, last_key: tuple[str, ...] | None) -> SnapshotProgress | None:
-        """What comes after the chunk that ended with this key; None: nothing."""
-        if last_key is not None:
-            return replace(progress, last_key=last_key)
+    def _following(self, progress: SnapshotProgress, chunk: Chunk, epoch: int) -> SnapshotProgress | None:
+        """What comes after this chunk; None: nothing."""
+        if chunk.last_key is not None:
+            return replace(progress, last_key=chunk.last_key)
         order = self._plan.order
         next_table = order.index(progress.table) + 1
-        if next_table == len(order):
-            return None
-        return replace(progress, table=order[next_table], last_key=None)
+        if next_table < len(order):
+            return replace(progress, table=order[next_table], last_key=None)
+        left = (progress.datasets or ())[1:]
+        # The next dataset begins where this one ends: above any floor that it got in the meantime.
+        return SnapshotProgress(order[0], None, _mark(epoch, chunk.high), left) if left else None
 
     def _publish(self, pending: _Pending) -> Transaction | None:
         """The stream stands at the high mark of the chunk. None: the chunk cannot be used and will be read again."""
@@ -329,12 +347,15 @@ class SnapshottingStream:
             self._at = self._inner.position()
         at = self._at
         floors: Iterator[Change] = iter(())
-        if pending.after is None:
+        after = pending.after
+        if after is None or after.datasets != progress.datasets:
             floors = self._floors(progress, high)
-            self._done, self._progress = True, None
-            self._reader.close()
         else:
-            self._progress = replace(pending.after, floored=progress.floored)
+            after = replace(after, floored=progress.floored)
+        self._progress = after
+        if after is None:
+            self._done = True
+            self._reader.close()
         rows = self._rows(pending, _mark(at.epoch, high))
         return Transaction(f"{high.file}:{high.position}", chain(rows, floors), self._marked(at))
 
@@ -346,12 +367,13 @@ class SnapshottingStream:
                 yield DocChange(Op.READ, key, row.scn, row, order, info)
             else:
                 assert isinstance(key, DatasetKey)
-                yield DatasetChange(Op.READ, key, row, order, info)
+                yield DatasetChange(Op.DELETE if row is None else Op.READ, key, row, order, info)
 
     def _floors(self, progress: SnapshotProgress, end: LogEnd) -> Iterator[Change]:
+        dataset = progress.datasets[0] if progress.datasets else None
         for table in self._plan.tables:
             if table not in progress.floored:
-                yield Floor(FloorKey(None), progress.start, FloorReason.SNAPSHOT, self._info(table, end))
+                yield Floor(FloorKey(dataset), progress.start, FloorReason.SNAPSHOT, self._info(table, end))
 
     def _info(self, table: str, at: LogEnd) -> SourceInfo:
         """Snapshot rows have no time of commit."""

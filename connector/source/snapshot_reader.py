@@ -6,13 +6,13 @@ nothing is remembered of a chunk that was not returned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias
 
 import pymysql
 from pymysql.cursors import SSCursor
 
-from connector.errors import CorruptedLog, ForeignLog, PreflightRefused, UnsupportedChange
+from connector.errors import CorruptedLog, ForeignLog, PreflightRefused, UnsupportedChange, UsageError
 from connector.model import CommitOrder, SourceIdentity
 from connector.settings import SourceSettings
 from connector.source.snapshot import Chunk, XaName
@@ -62,14 +62,21 @@ class SqlSnapshotReader:
         self._tables: dict[str, TableRows] = {}
         self._limit = source.snapshot_chunk_rows
 
-    def read(self, table: str, after: tuple[str, ...] | None, low: CommitOrder, xa: Collection[XaName]) -> Chunk | None:
+    def read(
+        self,
+        table: str,
+        after: tuple[str, ...] | None,
+        low: CommitOrder,
+        xa: Collection[XaName],
+        dataset: str | None = None,
+    ) -> Chunk | None:
         last_key: tuple[str, ...] | None = None
 
         def select(connection: Connection, rows_of: TableRows) -> dict[RowKey, Row]:
             nonlocal last_key
             # A key of other columns than the present ones: the table was altered, and is read from its beginning.
             start = after if after is None or len(after) == len(rows_of.key) else None
-            rows, last_key, whole = self._select(connection, rows_of, start)
+            rows, last_key, whole = self._select(connection, rows_of, start, dataset)
             if not whole:
                 self.close()
             return rows
@@ -106,6 +113,20 @@ class SqlSnapshotReader:
             self.close()
             raise
 
+    def check(self, tables: Sequence[str], datasets: Sequence[str] | None) -> None:
+        """Raises as `Source.check_snapshot` does, and Unreachable. tables: that of the datasets among them."""
+        try:
+            connection, _ = self._open()
+            found = [self._rows_of(connection, table) for table in tables]
+            for dataset in datasets or ():
+                if not any(query(connection, rows_of.has(dataset)) for rows_of in found):
+                    raise UsageError(
+                        f"the source has no dataset {dataset!r}",
+                        hint="Names count case. A snapshot of all datasets withdraws one that vanished unseen.",
+                    )
+        except pymysql.Error as error:
+            raise mysql_error(error, "the snapshot") from error
+
     def close(self) -> None:
         """At once, whatever the server was about to send."""
         connection, self._connection = self._connection, None
@@ -141,21 +162,22 @@ class SqlSnapshotReader:
         return found
 
     def _select(
-        self, connection: Connection, rows_of: TableRows, after: tuple[str, ...] | None
+        self, connection: Connection, rows_of: TableRows, after: tuple[str, ...] | None, dataset: str | None
     ) -> tuple[dict[RowKey, Row], tuple[str, ...] | None, bool]:
         """Rows, the key of the last one (None: the table has no more), and whether the server sent all it had to."""
         rows: dict[RowKey, Row] = {}
-        size, limit, last, whole = 0, self._limit, None, True
+        size, taken, limit, last, whole = 0, 0, self._limit, None, True
         cursor = connection.cursor(SSCursor)
         try:
-            cursor.execute(rows_of.select(rows_of.following(after), limit))
+            cursor.execute(rows_of.select(rows_of.following(after), limit, dataset=dataset))
             read_rows_plainly(cursor)
             for row in iter(cursor.fetchone, None):
                 key, value = rows_of.make(row)
-                rows[key] = value
-                last = row
+                last, taken = row, taken + 1
+                if dataset is None or key.dataset_id == dataset:
+                    rows[key] = value
                 size += size_of(value)
-                if size >= self._chunk_bytes and len(rows) < limit:
+                if size >= self._chunk_bytes and taken < limit:
                     whole = False
                     break
         except UnicodeDecodeError as error:
@@ -166,10 +188,10 @@ class SqlSnapshotReader:
             raise
         if not whole:
             abandon(cursor)
-            self._limit = len(rows)
+            self._limit = taken
         elif size < self._chunk_bytes // 2:
             self._limit = min(limit * 2, self._source.snapshot_chunk_rows)
-        more = not whole or len(rows) == limit
+        more = not whole or taken == limit
         return rows, tuple(last[at] for at in rows_of.key) if more and last is not None else None, whole
 
 

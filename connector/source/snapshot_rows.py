@@ -19,6 +19,7 @@ from connector.upstream.names import OPTIONAL, REQUIRED, quoted
 RowKey = DocKey | DatasetKey
 Row = Document | Dataset
 
+_DATASET = 0  # the place of the dataset's column among those that are selected
 _DATASET_PARTS = ("description", "source_uri", "last_scn")
 
 
@@ -37,12 +38,24 @@ class TableRows(NamedTuple):
     forced: bool
     make: Callable[[Sequence[Any]], tuple[RowKey, Row]]
 
-    def select(self, where: str, limit: int | None = None) -> str:
-        """Rows in the order of the key."""
+    def select(self, where: str, limit: int | None = None, *, dataset: str | None = None) -> str:
+        """Rows in the order of the key. dataset: of that one only, and of those that are equal to it by collation."""
         index = " FORCE INDEX (PRIMARY)" if self.forced else ""
+        if dataset is not None:
+            where = f"{self._of(dataset)} AND ({where})"
+            if self.key[0] != _DATASET:
+                index = ""  # that of the dataset column has the primary key behind it, in this order
         order = ", ".join(self.columns[at] for at in self.key)
         sql = f"SELECT {', '.join(self.shown)} FROM {self.name}{index} WHERE {where} ORDER BY {order}"  # noqa: S608 -- quoted
         return sql if limit is None else f"{sql} LIMIT {limit}"
+
+    def has(self, dataset: str) -> str:
+        """Finds a row if there are any of exactly this dataset."""
+        exactly = f"HEX(CONVERT({self.columns[_DATASET]} USING utf8mb4)) = '{dataset.encode().hex().upper()}'"
+        return f"SELECT 1 FROM {self.name} WHERE {self._of(dataset)} AND {exactly} LIMIT 1"  # noqa: S608 -- quoted
+
+    def _of(self, dataset: str) -> str:
+        return f"{self.columns[_DATASET]} = {text_literal(dataset)}"
 
     def following(self, after: Sequence[str] | None) -> str:
         """The condition for rows after a key. Spelled out, because servers do not use an index for (a, b) > (x, y).

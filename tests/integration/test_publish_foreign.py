@@ -115,6 +115,8 @@ class LiveSource:
     def rows(self) -> LiveRows | None:
         return LiveRows(self)
 
+    def check_snapshot(self, datasets: Sequence[str] | None) -> None: ...
+
     def close(self) -> None: ...
 
     def state(self) -> State:

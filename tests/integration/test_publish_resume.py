@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -106,6 +106,8 @@ class ScriptedSource:
     def behind(self, at: SourcePosition) -> None: ...
 
     def rows(self) -> None: ...
+
+    def check_snapshot(self, datasets: Sequence[str] | None) -> None: ...
 
     def close(self) -> None: ...
 

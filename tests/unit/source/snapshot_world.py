@@ -8,7 +8,7 @@ world lets everything become visible, streams to the end, and looks whether the 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from connector.model import (
     ZERO_ORDER,
@@ -25,6 +25,7 @@ from connector.model import (
     FloorReason,
     Key,
     Op,
+    SnapshotProgress,
     SourceIdentity,
     SourceInfo,
     SourcePosition,
@@ -190,7 +191,14 @@ class Reader:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def read(self, table: str, after: tuple[str, ...] | None, low: CommitOrder, xa: Collection[XaName]) -> Chunk | None:
+    def read(
+        self,
+        table: str,
+        after: tuple[str, ...] | None,
+        low: CommitOrder,
+        xa: Collection[XaName],
+        dataset: str | None = None,
+    ) -> Chunk | None:
         world, server = self._world, self._world.server
         world.meanwhile()
         if world.rules.low_visible and end_of(server.seen) < low.position:
@@ -200,7 +208,7 @@ class Reader:
         rows = {
             _text(key): (key, row)
             for key, row in server.states[server.seen].items()
-            if isinstance(key, kind) and (after is None or _text(key) > after)
+            if isinstance(key, kind) and (after is None or _text(key) > after) and dataset in (None, key.dataset_id)
         }
         world.meanwhile()
         high = LogEnd(FILE, end_of(len(server.hist)))
@@ -220,13 +228,15 @@ def _text(key: RowKey) -> tuple[str, ...]:
 
 @dataclass
 class World:
-    """again: the log already holds everything that is older (a re-snapshot); otherwise it is empty (a first one)."""
+    """again: the log already holds everything that is older (a re-snapshot); otherwise it is empty (a first one).
+    datasets: of which one is taken again, asked for while the stream goes on."""
 
     script: Script
     again: bool
     rules: Rules = field(default_factory=Rules)
     server: Server = field(default_factory=Server)
     log: list[Change] = field(default_factory=list)
+    datasets: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         server = self.server
@@ -237,6 +247,9 @@ class World:
             gone = CommitOrder(1, 1, 0, 9)
             self.log.insert(1, DocChange(Op.CREATE, PHANTOM, 1, document("gone"), gone, info("docs", 0, 9)))
         start = SourcePosition(SourceIdentity("mysql"), 1, None, FILE, end_of(2))
+        if self.datasets is not None:
+            mark = CommitOrder(1, 1, end_of(2), 0)
+            start = replace(start, snapshot=SnapshotProgress(PLAN.order[0], None, mark, self.datasets))
         # In the binlog before reading began, and perhaps not visible yet.
         server.seen = 2
         self.recorded = [(len(self.log), start)]

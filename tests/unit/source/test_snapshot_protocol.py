@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 
 from connector.model import Change, CommitOrder, Floor, SnapshotProgress, SourcePosition, Transaction
 from connector.source import snapshot
-from connector.source.snapshot import LogEnd, SnapshottingStream, _Pending
+from connector.source.snapshot import Chunk, LogEnd, SnapshottingStream, _Pending
 from tests.unit.source.snapshot_world import Broken, Clock, Rules, Script, World
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 scripts = st.lists(st.integers(0, 11), max_size=40) | st.lists(st.integers(0, 11), min_size=30, max_size=100)
 RULES = Rules()
+SINGLE: Sequence[tuple[str, ...]] = (("A",), ("A", "B"), ("B", "A"))
 
 
 @pytest.fixture(autouse=True)
@@ -29,9 +30,11 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot, "time", Clock())
 
 
-def broken(numbers: Sequence[int], again: bool, rules: Rules = RULES) -> str | None:
+def broken(
+    numbers: Sequence[int], again: bool, rules: Rules = RULES, datasets: tuple[str, ...] | None = None
+) -> str | None:
     try:
-        World(Script(numbers), again, rules).run()
+        World(Script(numbers), again, rules, datasets=datasets).run()
     except Broken as failure:
         return str(failure)
     return None
@@ -41,6 +44,12 @@ def broken(numbers: Sequence[int], again: bool, rules: Rules = RULES) -> str | N
 @given(numbers=scripts, again=st.booleans())
 def test_promises_are_kept(numbers: list[int], again: bool) -> None:
     assert broken(numbers, again) is None
+
+
+@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(numbers=scripts, datasets=st.sampled_from(SINGLE))
+def test_promises_are_kept_when_single_datasets_are_read_again(numbers: list[int], datasets: tuple[str, ...]) -> None:
+    assert broken(numbers, again=True, datasets=datasets) is None
 
 
 # Each rule left out
@@ -149,6 +158,19 @@ def position_of_the_held(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SnapshottingStream, "_publish", too_far)
 
 
+def next_begins_with_the_first(patch: pytest.MonkeyPatch) -> None:
+    """Every dataset of a snapshot begins where the first did."""
+    following = SnapshottingStream._following
+
+    def earlier(
+        self: SnapshottingStream, progress: SnapshotProgress, chunk: Chunk, epoch: int
+    ) -> SnapshotProgress | None:
+        after = following(self, progress, chunk, epoch)
+        return after and replace(after, start=progress.start)
+
+    patch.setattr(SnapshottingStream, "_following", earlier)
+
+
 LEFT_OUT: dict[str, tuple[Patch | None, Rules]] = {
     "keys touched in the window are dropped": (nothing_dropped, RULES),
     "a dataset's floor drops its rows": (without_floors_of(table=False), RULES),
@@ -178,5 +200,27 @@ def test_each_rule_matters(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
         numbers = Random(seed)
         script = [numbers.randrange(12) for _ in range(numbers.randrange(100))]
         if broken(script, again=bool(seed % 2), rules=rules) is not None:
+            return
+    pytest.fail(f"nothing goes wrong without: {rule}")
+
+
+LEFT_OUT_OF_SINGLE: dict[str, Patch] = {
+    "keys touched in the window are dropped": nothing_dropped,
+    "a dataset's floor drops its rows": without_floors_of(table=False),
+    "a floor ends each": no_floor,
+    "the floor stands where its part began": floor_at_end,
+    "no lower floor after that of a cascade": floor_under_truncation,
+    "a restart keeps what was floored": floored_forgotten,
+    "a later part begins where the former ended": next_begins_with_the_first,
+}
+
+
+@pytest.mark.parametrize("rule", LEFT_OUT_OF_SINGLE)
+def test_each_rule_matters_to_single_datasets(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    LEFT_OUT_OF_SINGLE[rule](monkeypatch)
+    for seed in range(20_000):
+        numbers = Random(seed)
+        script = [numbers.randrange(12) for _ in range(numbers.randrange(100))]
+        if broken(script, again=True, datasets=SINGLE[seed % 3]) is not None:
             return
     pytest.fail(f"nothing goes wrong without: {rule}")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import pytest
 
 from connector.errors import AuthenticationFailed, ConnectionLost
 from connector.model import (
     CommitOrder,
+    Dataset,
+    DatasetChange,
     DatasetKey,
     DocChange,
     Floor,
@@ -33,10 +36,19 @@ class ScriptedReader:
     def __init__(self, *answers: Chunk | Exception | None) -> None:
         self.answers = list(answers)
         self.asked: list[tuple[str, tuple[str, ...] | None, CommitOrder, set[XaName]]] = []
+        self.datasets: list[str | None] = []
         self.closed = 0
 
-    def read(self, table: str, after: tuple[str, ...] | None, low: CommitOrder, xa: Collection[XaName]) -> Chunk | None:
+    def read(
+        self,
+        table: str,
+        after: tuple[str, ...] | None,
+        low: CommitOrder,
+        xa: Collection[XaName],
+        dataset: str | None = None,
+    ) -> Chunk | None:
         self.asked.append((table, after, low, set(xa)))
+        self.datasets.append(dataset)
         answer = self.answers.pop(0) if self.answers else None
         if isinstance(answer, Exception):
             raise answer
@@ -189,6 +201,35 @@ def test_progress_in_a_table_no_longer_followed_begins_again() -> None:
     stream = stream_of(reader, progress=SnapshotProgress("gone", ("A",), CommitOrder(1, 1, 0, 0)))
     stream.next(0.05)
     assert reader.asked[0][:2] == ("sets", None)
+
+
+def test_single_datasets_begin_again_as_single_ones() -> None:
+    reader = ScriptedReader()
+    progress = SnapshotProgress("gone", ("A",), CommitOrder(1, 1, 0, 0), ("A", "B"))
+    stream = stream_of(reader, progress=progress)
+    stream.next(0.05)
+    assert (reader.asked[0][:2], reader.datasets[0]) == (("sets", None), "A")
+    assert stream.position().snapshot == replace(progress, table="sets", last_key=None)
+
+
+def test_single_datasets_one_after_the_other() -> None:
+    """Of the second the row of the dataset is gone, which nobody saw."""
+    mark = CommitOrder(1, 1, 0, 0)
+    rows = Chunk({DatasetKey("A"): Dataset("a", None)}, None, LogEnd(FILE, 0))
+    reader = ScriptedReader(rows, *[nothing_more()] * 5)
+    stream = stream_of(reader, progress=SnapshotProgress("sets", None, mark, ("A", "B")))
+    found = taken(stream, 6)
+    assert reader.datasets == ["A"] * 3 + ["B"] * 3
+    changes = [change for transaction in found for change in unpacked(transaction.changes)]
+    assert [(type(c), c.key.dataset_id, c.order) for c in changes] == [
+        (DatasetChange, "A", mark),
+        *[(Floor, "A", mark)] * 2,
+        (DatasetChange, "B", mark),
+        *[(Floor, "B", mark)] * 2,
+    ]
+    assert [c.op for c in changes if isinstance(c, DatasetChange)] == [Op.READ, Op.DELETE]
+    assert found[2].after.snapshot == SnapshotProgress("sets", None, mark, ("B",))
+    assert found[-1].after.snapshot_done
 
 
 def test_waiting_for_long_is_said(caplog: pytest.LogCaptureFixture) -> None:
