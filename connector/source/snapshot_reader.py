@@ -169,7 +169,7 @@ class SqlSnapshotReader:
         size, taken, limit, last, whole = 0, 0, self._limit, None, True
         cursor = connection.cursor(SSCursor)
         try:
-            cursor.execute(rows_of.select(rows_of.following(after), limit, dataset=dataset))
+            cursor.execute(rows_of.select(rows_of.following(after, dataset), limit, dataset=dataset))
             read_rows_plainly(cursor)
             for row in iter(cursor.fetchone, None):
                 key, value = rows_of.make(row)

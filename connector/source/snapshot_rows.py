@@ -41,11 +41,11 @@ class TableRows(NamedTuple):
     def select(self, where: str, limit: int | None = None, *, dataset: str | None = None) -> str:
         """Rows in the order of the key. dataset: of that one only, and of those that are equal to it by collation."""
         index = " FORCE INDEX (PRIMARY)" if self.forced else ""
+        order = ", ".join(self.columns[at] for at in self._tells_apart(dataset)) or "NULL"
         if dataset is not None:
             where = f"{self._of(dataset)} AND ({where})"
             if self.key[0] != _DATASET:
                 index = ""  # that of the dataset column has the primary key behind it, in this order
-        order = ", ".join(self.columns[at] for at in self.key)
         sql = f"SELECT {', '.join(self.shown)} FROM {self.name}{index} WHERE {where} ORDER BY {order}"  # noqa: S608 -- quoted
         return sql if limit is None else f"{sql} LIMIT {limit}"
 
@@ -54,21 +54,28 @@ class TableRows(NamedTuple):
         exactly = f"HEX(CONVERT({self.columns[_DATASET]} USING utf8mb4)) = '{dataset.encode().hex().upper()}'"
         return f"SELECT 1 FROM {self.name} WHERE {self._of(dataset)} AND {exactly} LIMIT 1"  # noqa: S608 -- quoted
 
+    def _tells_apart(self, dataset: str | None) -> Sequence[int]:
+        """Of the key, what differs between rows of that dataset. With a column that does not, MariaDB sorts all that
+        follows in some collations, for each chunk again."""
+        return [at for at in self.key if dataset is None or at != _DATASET]
+
     def _of(self, dataset: str) -> str:
         return f"{self.columns[_DATASET]} = {text_literal(dataset)}"
 
-    def following(self, after: Sequence[str] | None) -> str:
+    def following(self, after: Sequence[str] | None, dataset: str | None = None) -> str:
         """The condition for rows after a key. Spelled out, because servers do not use an index for (a, b) > (x, y).
 
         Literals adopt the collation of the column that they are compared with."""
         if after is None:
             return "TRUE"
-        names = [self.columns[at] for at in self.key]
+        apart = self._tells_apart(dataset)
+        names = [self.columns[at] for at in apart]
+        after = [value for at, value in zip(self.key, after, strict=True) if at in apart]
         ways = []
         for last in range(len(names)):
             equal = [f"{name} = {text_literal(value)}" for name, value in zip(names[:last], after, strict=False)]
             ways.append(" AND ".join([*equal, f"{names[last]} > {text_literal(after[last])}"]))
-        return " OR ".join(f"({way})" for way in ways)
+        return " OR ".join(f"({way})" for way in ways) or "FALSE"
 
     def among(self, keys: Sequence[Sequence[str]]) -> str:
         """The condition for rows that have one of these keys."""
