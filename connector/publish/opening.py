@@ -18,6 +18,7 @@ from connector.publish.log_state import highest_epoch, present_ends, read_tails,
 from connector.publish.resume import Tail
 from connector.publish.routing import Router
 from connector.publish.setup import followed_topics
+from connector.publish.signals import signals_lane
 from connector.settings import Settings
 from connector.source import Source
 from connector.source.marks import mark_of
@@ -32,7 +33,7 @@ class LogState:
     tails: Mapping[Lane, Tail]
     router: Router
     dead_letters: Lane
-    ends: Mapping[Lane, int]  # of all lanes, that of the positions too, before the tails were read
+    ends: Mapping[Lane, int]  # of all lanes, those of positions and signals too, before the tails were read
     crossing: Crossing | None = None  # what stands was read from another server
 
 
@@ -60,13 +61,13 @@ def open_state(source: Source, broker: Broker, settings: Settings, stop: Event) 
     if recorded is None:
         # Without a position whatever stands here may be of any source: everything new must sort above it.
         epoch = 1 + highest_epoch(broker, lanes, tombstones)
-        ends = present_ends(broker, [*lanes, Lane(positions_topic(prefix), 0)])
+        ends = present_ends(broker, [*lanes, Lane(positions_topic(prefix), 0), signals_lane(prefix)])
         began = source.claim(source.start(epoch))
         recorded = PublishedPosition(began, {lane: ends[lane] for lane in lanes}, closed=False, ts_us=0)
         return LogState(recorded, {lane: Tail() for lane in lanes}, router, dead_letters, ends)
     # Before the tails are read: what an earlier stream of a source that numbers them left there is older than this one.
     recorded = replace(recorded, source=source.claim(recorded.source))
-    ends = present_ends(broker, [*lanes, Lane(positions_topic(prefix), 0)])
+    ends = present_ends(broker, [*lanes, Lane(positions_topic(prefix), 0), signals_lane(prefix)])
     begins = {lane: recorded.ends.get(lane, 0) for lane in lanes}
     ending = None if recorded.source.snapshot is None else recorded.source.snapshot.start
     tails: Mapping[Lane, Tail] = read_tails(broker, begins, tombstones, mark_of(recorded.source), ending)

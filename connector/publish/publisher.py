@@ -187,9 +187,10 @@ class _Session:
         self._dead_letters = state.dead_letters
         self._window = Window(state.position.source, dict(state.position.ends))
         tables = {topics.data: table for (_, table), topics in followed_topics(settings).items()}
-        self._signals = Signals(broker, owner._source, settings, state.position.ends)
-        epoch, others = state.position.source.epoch, {self._signals.lane: self._signals.ends}
-        self._foreign = ForeignRecords(broker, state.ends, tables, self._positions, epoch, others)
+        self._signals = signals = Signals(broker, owner._source, settings, state.position.ends, state.ends)
+        epoch, others = state.position.source.epoch, {signals.lane: signals.ends}
+        own = {lane: end for lane, end in state.ends.items() if lane != signals.lane}
+        self._foreign = ForeignRecords(broker, own, tables, self._positions, epoch, others)
         # A lane that the position does not name is of a table that was not followed: what stands there is nobody's.
         self._foreign.tails({lane: tail for lane, tail in state.tails.items() if lane in state.position.ends})
         self._repairs = self._foreign.repairs

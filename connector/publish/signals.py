@@ -58,21 +58,29 @@ def may_begin(at: SourcePosition, tails: Iterable[Tail]) -> bool:
 
 
 class Signals:
-    """Of one session. recorded: the ends of its position."""
+    """Of one session. recorded: the ends of its position; present: those of the topics."""
 
-    def __init__(self, broker: Broker, source: Source, settings: Settings, recorded: Mapping[Lane, int]) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        source: Source,
+        settings: Settings,
+        recorded: Mapping[Lane, int],
+        present: Mapping[Lane, int],
+    ) -> None:
         self._broker = broker
         self._source = source
         self._settings = settings
         self.lane = signals_lane(settings.topics.prefix)
-        first, self._end = self._bounds()
+        self._end = present[self.lane]
+        self._known = self.lane in recorded
         self._done = recorded.get(self.lane, 0)
         if self._done > self._end:
             log.warning(
                 "the topic of signals was made anew",
                 extra={"topic": self.lane.topic, "end": self._end, "was": self._done},
             )
-            self._done = first
+            self._done = 0
         self._read = self._done
         self._records: deque[Record] = deque()
         self._not_before = 0.0
@@ -80,7 +88,7 @@ class Signals:
     @property
     def dealt_with(self) -> Mapping[Lane, int]:
         """For the position; nothing before the first signal."""
-        return {self.lane: self._done} if self._done else {}
+        return {self.lane: self._done} if self._done or self._known else {}
 
     def moved(self, ends: Mapping[Lane, int]) -> bool:
         return self._done != ends.get(self.lane, 0)

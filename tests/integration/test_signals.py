@@ -18,7 +18,7 @@ from connector.broker import Broker
 from connector.broker.connect import open_broker
 from connector.errors import UsageError
 from connector.model import ZERO_ORDER, Change, CommitOrder, Floor, FloorReason, Lane, PublishedPosition
-from connector.publish import recorded_position, send_signal, signals_lane
+from connector.publish import moving, recorded_position, send_signal, signals_lane
 from connector.publish.log_state import read_to_end
 from connector.runtime.snapshot import Asked, ask_again
 from connector.settings import Settings, load
@@ -346,3 +346,22 @@ def test_a_sqlite_source_reads_all_or_nothing(tmp_path: Path) -> None:
     site.apply()
     assert {id for _, id in replica_rows(site.replica)} == {"1", "2", "4", "5"}
     db.close()
+
+
+def test_signals_on_a_topic_that_was_made_anew_are_acted_on(mariadb_database: SqlDatabase, tmp_path: Path) -> None:
+    capture = set_up(SiteHere, mariadb_database, tmp_path, "dataset_and_id")
+    fill(mariadb_database, ["d"], 3)
+    capture.site.capture()
+    lane = signals_lane(capture.prefix)
+    recorded = capture.recorded()
+    assert recorded is not None
+    moving.record(
+        capture.broker, capture.settings, recorded.source, {**recorded.ends, lane: 7}
+    )  # 7 were dealt with before
+    capture.site.capture()
+    recorded = capture.recorded()
+    assert recorded is not None
+    assert recorded.ends[lane] == 0
+    asked = ask_again(capture.settings, ["d"])
+    capture.site.capture()
+    assert (asked.offset, capture.dealt_with(asked)) == (0, True)

@@ -156,6 +156,7 @@ def test_a_capture_that_ends_in_order_hands_over_at_once(pair: Pair) -> None:
     lease = pair.status().lease
     assert pair.leader() == pair.captures[0].process.pid
     assert [name.rsplit(":", 1)[1] for name in lease.standbys] == [str(pair.captures[1].process.pid)]
+    until(lambda: pair.status().recorded is not None)  # it leads before that
     with pytest.raises(DataRefused, match=f"{lease.holder} is publishing"):
         ask_for_snapshot(pair.settings())
     pair.write(20)
