@@ -113,6 +113,14 @@ class LogSource:
     def rows(self) -> LogRows:
         return LogRows(self._source, self.identity(), self._settings.topics.prefix)
 
+    def check_snapshot(self, datasets: Sequence[str] | None) -> None:
+        """Rows of all datasets are read, each dataset in a look of its own."""
+        if datasets is not None:
+            raise UsageError(
+                "a snapshot by the shadow log reads all datasets, not single ones",
+                hint="Name no dataset: all rows are read again, while the log is followed.",
+            )
+
     def close(self) -> None:
         if self._connection is not None:
             if self._connection.open:
