@@ -14,7 +14,7 @@ import pytest
 from connector.broker.connect import open_broker
 from connector.errors import PreflightRefused
 from connector.model import DocChange, DocKey, Lane, Op
-from connector.publish import Publisher, followed_topics
+from connector.publish import Publisher, followed_topics, send_signal, signals_lane
 from connector.publish.log_state import read_to_end, recorded_position
 from connector.publish.moving import record as record_position
 from connector.settings import load
@@ -22,7 +22,7 @@ from connector.source.log_source import LogSource
 from connector.upstream.findings import Severity
 from connector.upstream.install import install
 from connector.upstream.preflight import require
-from connector.wire import decode_key, decode_value
+from connector.wire import SnapshotSignal, decode_key, decode_value
 from tests.servers.model import SqlDatabase
 from tests.system.compare import replica_rows
 from tests.system.log_site import admin, agrees, reading_account, site_of, until
@@ -134,6 +134,29 @@ def test_the_check_and_what_a_new_snapshot_finds(sql_database: SqlDatabase, read
     assert 0 < status["lag_s"] < 3600
     assert "in the shadow log" in site.run("capture", "snapshot").stdout
     site.capture()
+    site.apply()
+    agrees(site, sql_database)
+
+
+def test_a_snapshot_that_is_asked_for_reads_all_datasets(
+    sql_database: SqlDatabase, reader: str, tmp_path: Path
+) -> None:
+    site = site_of(tmp_path, sql_database, reader)
+    sql_database.execute(
+        "INSERT INTO vec_dataset(dataset_id) VALUES ('a'), ('b')",
+        "INSERT INTO shadow_vec_docs(dataset_id, id, content) VALUES ('a', '1', 'x'), ('b', '2', 'y')",
+    )
+    site.capture()
+    assert "reads all datasets" in site.refused("capture", "snapshot", "-d", "a", code=2)
+    sql_database.execute("TRUNCATE shadow_vec_docs")
+    sql_database.execute("INSERT INTO shadow_vec_docs(dataset_id, id, content) VALUES ('a', '3', 'z')")
+    settings = load(site.config)
+    for signal in (SnapshotSignal(("a",)), SnapshotSignal()):
+        send_signal(open_broker(settings), settings, signal)
+    site.capture()
+    recorded = recorded_position(open_broker(settings), settings.topics.prefix)
+    assert recorded is not None
+    assert (recorded.source.epoch, recorded.ends[signals_lane(settings.topics.prefix)]) == (2, 2)
     site.apply()
     agrees(site, sql_database)
 
