@@ -30,10 +30,10 @@ Take = Callable[[Any], Value]
 _PACKAGE = "mysql-replication"
 _HINT = "Set `source.reader: binlog`, which reads it exactly, and goes on from here."
 
-# Types whose size the package knows, so that the columns after them are found. It counts YEAR among the signed numbers,
-# which MySQL does not, and takes the metadata of VECTOR for that of the next column.
+# Types whose size the package knows, so that the columns after them are found. It takes the metadata of VECTOR for that
+# of the next column.
 _KNOWN = {*INTEGERS, *TEXTS, C.FLOAT, C.DOUBLE, C.NEWDECIMAL, C.DATE, C.TIME2, C.TIMESTAMP2, C.DATETIME2} | {
-    *(C.BIT, C.ENUM, C.SET, C.JSON)
+    *(C.BIT, C.ENUM, C.SET, C.JSON, C.YEAR)
 }
 
 # What it calls the character sets that it reads exactly, and those that it has not heard of.

@@ -25,10 +25,9 @@ _EXACT: Map[str, frozenset[str]] = {
     **dict.fromkeys(("created_at", "updated_at"), frozenset({"timestamp", "datetime"})),
 }
 _EXACT_OF_DATASETS = {"dataset_id": _TEXTS, "description": _TEXTS, "source_uri": _TEXTS, "last_scn": _INTEGERS}
-# In any column: it does not know their size, or not how they are counted, and would take the columns after them for
-# others.
+# In any column: it does not know their size, and would take the columns after them for others.
 _GEOMETRIES = ("geometry", "point", "linestring", "polygon", "geometrycollection", "geomcollection")
-_UNREADABLE = frozenset({"vector", "year", *_GEOMETRIES, *(f"multi{name}" for name in _GEOMETRIES)})
+_UNREADABLE = frozenset({"vector", *_GEOMETRIES, *(f"multi{name}" for name in _GEOMETRIES)})
 _OTHERWISE = "-- or set source.reader to binlog"
 
 
