@@ -99,7 +99,8 @@ def producer_options(broker: BrokerSettings, max_message_bytes: int) -> dict[str
         "enable.gapless.guarantee": "true",
         "acks": "all",
         "message.timeout.ms": "0",
-        "compression.type": "lz4",
+        # Vectors do not get smaller, and three processes would spend their time on it. The client's own default, too.
+        "compression.type": "none",
         # Each partition's batch is a request of its own, and a request costs a broker as much as some twenty records of
         # 2 KB. Nobody waits for this long but while more is at hand (`hurry`).
         "linger.ms": "25",

@@ -141,7 +141,6 @@ class Bench:
             {
                 "bootstrap.servers": self.kafka.bootstrap_servers,
                 "enable.idempotence": True,
-                "compression.type": "lz4",
                 "linger.ms": 20,
                 "queue.buffering.max.messages": 200_000,
             }
