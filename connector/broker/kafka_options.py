@@ -101,8 +101,8 @@ def producer_options(broker: BrokerSettings, max_message_bytes: int) -> dict[str
         "message.timeout.ms": "0",
         # Vectors do not get smaller, and three processes would spend their time on it. The client's own default, too.
         "compression.type": "none",
-        # Each partition's batch is a request of its own, and a request costs a broker as much as some twenty records of
-        # 2 KB. Nobody waits for this long but while more is at hand (`hurry`).
+        # Each partition's batch is a request of its own, and many small requests are what a broker spends its time on.
+        # Nobody waits for this long but while more is at hand (`hurry`).
         "linger.ms": "25",
         # While two requests are on their way the next records gather into larger batches: a third more rows a second
         # under load, and nothing is waited for when there is little to send.

@@ -5,6 +5,8 @@ and what stands beyond it; then stream, skipping what stands, and mend what a wr
 Whatever goes wrong ends the session, and the next one begins the same way, so there is one way to resume. It must never
 record a position past a record that is not acknowledged, never send after a failed delivery or without the lease, and
 never go on past something not understood. The rules are in docs/guarantees.md.
+
+One module, though a long one: a session and what begins and ends it share the state that these rules are about.
 """
 
 from __future__ import annotations
@@ -235,6 +237,7 @@ class _Session:
 
     def begin_snapshot(self, asked: Asked) -> None:
         """After `finish`. One record says both that it begins and that the signal was dealt with."""
+        self._leadership.check()
         self._write(self._signals.begun(self._kept, asked), closed=True)
         self._producer.flush(_FLUSH_S)
 
@@ -320,6 +323,7 @@ class _Session:
             value = envelope.value(row, ordinal, number, last)
         else:
             value = value_of(outgoing, self._encoder, TransactionInfo(of.transaction_id, number, last), of.ts_us)
+        self._make_room(len(value) + len(key))
         try:
             self._producer.send(lane, key, value)
         except UnpublishableRow as error:
@@ -330,7 +334,11 @@ class _Session:
         window.sent(lane, size)
         owner._records += 1
         owner._bytes += size
-        while window.bytes > self._limit:
+
+    def _make_room(self, size: int) -> None:
+        """Waits until a record of that size may be on its way too; alone one of any size may."""
+        window = self._window
+        while window.bytes and window.bytes + size > self._limit:
             self._producer.poll(0.05)
             self._every_now_and_then()
 

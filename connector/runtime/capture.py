@@ -23,6 +23,7 @@ from connector.publish import (
 )
 from connector.registry import FramedBroker, open_broker
 from connector.runtime.events import lanes_json, source_position_json
+from connector.runtime.memory import give_back_large_blocks
 from connector.runtime.progress import ProgressLog
 from connector.runtime.schemas import subjects
 from connector.settings import Settings
@@ -43,6 +44,7 @@ def run_capture(
 
     Raises PreflightRefused, and what `Publisher.run` raises.
     """
+    give_back_large_blocks()
     lines = ProgressLog(log, "published")
 
     def on_progress(done: Progress) -> None:

@@ -3,6 +3,8 @@
 Each look is one read transaction. What it finds becomes transactions of at most some hundred entries: the log does not
 tell which of them were committed together. Where the log has a gap (it was pruned too far, or triggers were missing for
 a while) the tables are read anew, ended by a floor. Nothing here writes to the source.
+
+One module, though a long one: looks, their entries and the rebuilding between them move one position together.
 """
 
 from __future__ import annotations

@@ -489,3 +489,42 @@ def test_crashes_and_changes_of_server_leave_neither_gap_nor_duplicate(
         ]
         assert found == wanted
         assert orders == [sorted(lane) for lane in orders]
+
+
+def test_bytes_on_their_way_are_bounded(directory: Path) -> None:
+    """Also by the record that is sent next; one that is larger than that goes alone."""
+    sizes = [700_000] * 6 + [1_500_000] * 2 + [300_000] * 9
+    transactions: list[list[Change]] = []
+    for at, size in enumerate(sizes, 1):
+        order, row = CommitOrder(1, 1, at * 100, 1), Document("x" * size, None, None, None, at, False)
+        change = DocChange(Op.CREATE, DocKey("A", f"{at}"), at, row, order, origin(at * 100, 1))
+        transactions.append([change])
+    settings = configured(directory, in_flight_bytes=2**20)
+    waiting: list[int] = []
+    most: list[int] = []
+
+    class Weighing(CrashingProducer):
+        def step(self) -> None: ...
+
+        def send(self, lane: Lane, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
+            super().send(lane, key, value, headers)
+            if lane.topic == TOPICS.data:
+                waiting.append(len(value or b"") + len(key or b""))
+                most.append(sum(waiting))
+
+    class Weighed(CrashingBroker):
+        def producer(self, acknowledged: Acknowledged) -> Producer:
+            def told(lane: Lane, offset: int) -> None:
+                if lane.topic == TOPICS.data:
+                    waiting.pop(0)  # of one dataset: one after the other
+                acknowledged(lane, offset)
+
+            return Weighing(self, self.broker.producer(told))
+
+    broker = EmbeddedBroker(settings.broker.path)
+    Publisher(ScriptedSource(transactions), Weighed(broker, 0, False), settings, Event()).run(until_current=True)
+    assert standing(broker, TOPICS.data) == expected(transactions)
+    assert len(most) == len(sizes)
+    assert max(total for total in most if total < 1_500_000) <= 2**20
+    assert max(most) < 1_600_000
+    assert any(total > 700_000 for total in most if total < 1_500_000), "more than one at a time"

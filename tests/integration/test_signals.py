@@ -17,7 +17,7 @@ import pytest
 from connector.broker import Broker
 from connector.broker.connect import open_broker
 from connector.errors import UsageError
-from connector.model import ZERO_ORDER, Change, CommitOrder, Floor, FloorReason, Lane, PublishedPosition
+from connector.model import ZERO_ORDER, Change, CommitOrder, DocChange, Floor, FloorReason, Lane, PublishedPosition
 from connector.publish import moving, recorded_position, send_signal, signals_lane
 from connector.publish.log_state import read_to_end
 from connector.runtime.snapshot import Asked, ask_again
@@ -365,3 +365,20 @@ def test_signals_on_a_topic_that_was_made_anew_are_acted_on(mariadb_database: Sq
     asked = ask_again(capture.settings, ["d"])
     capture.site.capture()
     assert (asked.offset, capture.dealt_with(asked)) == (0, True)
+
+
+def test_what_was_published_and_not_recorded_stands_once(mariadb_database: SqlDatabase, tmp_path: Path) -> None:
+    """A capture was killed, and a signal waits. In the epoch of its snapshot what stands would not be known again."""
+    capture = set_up(SiteHere, mariadb_database, tmp_path, "dataset_and_id")
+    fill(mariadb_database, ["d"], 3)
+    capture.site.capture()
+    before = capture.recorded()
+    assert before is not None
+    fill(mariadb_database, ["late"], 20)
+    capture.site.capture()
+    moving.record(capture.broker, capture.settings, before.source, before.ends)
+    asked = ask_again(capture.settings, ["d"])
+    capture.site.capture()
+    assert capture.dealt_with(asked)
+    written = [c.key for c in capture.log() if isinstance(c, DocChange) and c.key.dataset_id == "late"]
+    assert sorted(key.id for key in written) == sorted(f"latestatic-{n}" for n in range(20))
