@@ -6,7 +6,7 @@ or not at all. It must never change anything outside such a transaction, and nev
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,8 +104,10 @@ class Applier:
         changes: Sequence[tuple[Lane, Change]],
         tombstones: Sequence[tuple[Lane, Tombstone]],
         offsets: Mapping[Lane, Offset],
+        meanwhile: Callable[[], None] | None = None,
     ) -> Applied:
         """One transaction. changes: within a lane in the order of the log; offsets: of every lane that was read.
+        meanwhile: called once, where the interpreter is hardly needed until the return; for what else is to be done.
 
         Raises ReplicaRefused when the file cannot be written: nothing of the batch stands then.
         """
@@ -122,6 +124,10 @@ class Applier:
                     "WHERE topic = ? AND partition = ?",
                     [(o.next, o.leader_epoch, self._now, *lane) for lane, o in offsets.items()],
                 )
+                if meanwhile is not None:
+                    meanwhile()
+                # From here on few and long calls: each gives the interpreter away, and may wait to have it back.
+                self._documents.index()
                 self._cursor.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:

@@ -20,11 +20,10 @@ def follows(patterns: Sequence[str], dataset_id: str) -> bool:
 
 
 class Collection:
-    __slots__ = ("dataset_floor", "floor", "forgotten", "lane", "last_scn", "no", "position", "token", "touched")
+    __slots__ = ("dataset_floor", "floor", "forgotten", "lane", "last_scn", "no", "position", "touched")
 
     def __init__(self, no: int, lane: Lane, last_scn: int, position: CommitOrder) -> None:
         self.no = no
-        self.token = f"c{no}"
         self.lane = lane
         self.last_scn = last_scn
         self.position = position  # the greatest order applied

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
@@ -18,6 +19,7 @@ from connector.broker import Admin, Broker, Consumer
 from connector.errors import ConfigurationError, Unreachable, VecsyncError
 from connector.model import Lane
 from connector.replica import cycles, lanes, schema, state
+from connector.replica.ahead import Ahead
 from connector.replica.apply import Applied, Applier, Offset
 from connector.replica.connection import file_error
 from connector.replica.decode import Batch, Batches, Undecodable
@@ -168,50 +170,56 @@ class Follower:
         self._collector.sweep()
         pending = Batches(frozenset(topic.name for topic in topics.data), self._settings.replica.batch_records)
         clock = _Clock(self._settings.replica.gc_interval_s)
-        while not self._stop.is_set():
-            self._read(consumer, pending)
-            self._update_ready(readiness)
-            if clock.due("gc", clock.gc_s):
-                self._collect()
-            if clock.due("beat", state.HEARTBEAT_S):
-                state.beat(self._connection)
-            if clock.due("commit", _COMMIT_S):
-                consumer.commit(self._positions)
-            if until_current and all(self._positions[lane] >= end for lane, end in goal.items()):
-                self._collect()
-                self._collector.reclaim_all()
-                consumer.commit(self._positions)
-                self._note(caught_up=True)
-                return True
-            if not until_current and clock.due("discover", _DISCOVER_S):
-                now = lanes.find_topics(admin, self._settings.topics.prefix)
-                if {t.name for t in now.topics} - {t.name for t in topics.topics}:
-                    return False
+        with closing(Ahead(consumer.consume, pending, self._settings.replica.batch_records)) as ahead:
+            while not self._stop.is_set():
+                self._read(consumer, pending, ahead)
+                self._update_ready(readiness)
+                if clock.due("gc", clock.gc_s):
+                    self._collect()
+                if clock.due("beat", state.HEARTBEAT_S):
+                    state.beat(self._connection)
+                if clock.due("commit", _COMMIT_S):
+                    consumer.commit(self._positions)
+                if until_current and all(self._positions[lane] >= end for lane, end in goal.items()):
+                    self._collect()
+                    self._collector.reclaim_all()
+                    consumer.commit(self._positions)
+                    self._note(caught_up=True)
+                    return True
+                if not until_current and clock.due("discover", _DISCOVER_S):
+                    now = lanes.find_topics(admin, self._settings.topics.prefix)
+                    if {t.name for t in now.topics} - {t.name for t in topics.topics}:
+                        return False
         consumer.commit(self._positions)
         return True
 
-    def _read(self, consumer: Consumer, pending: Batches) -> None:
+    def _read(self, consumer: Consumer, pending: Batches, ahead: Ahead) -> None:
         """Applies what has come; without anything, notes how far the lanes were read past gaps."""
-        records = consumer.consume(self._settings.replica.batch_records, _IDLE_S)
-        try:
-            with cycles.put_off():
-                for batch in pending.read(records) if records else pending.rest():
-                    self._apply(batch)
-        except Undecodable as found:
-            raise found.error from found
-        if records:
-            return
-        ahead = {
+        with cycles.put_off():
+            try:
+                batch = ahead.next(_IDLE_S)
+            except Undecodable as found:
+                raise found.error from found
+            if batch is not None:
+                self._apply(batch, ahead)
+                return
+            for rest in pending.rest():
+                self._apply(rest, None)  # what is read now would count as applied below
+        past = {
             lane: Offset(offset)
             for lane, offset in consumer.positions().items()
             if offset > self._positions.get(lane, 0)
         }
-        if ahead:
-            self._applier.apply([], [], ahead)
-            self._positions.update((lane, offset.next) for lane, offset in ahead.items())
+        if past:
+            self._applier.apply([], [], past)
+            self._positions.update((lane, offset.next) for lane, offset in past.items())
 
-    def _apply(self, batch: Batch) -> None:
-        applied = self._applier.apply(batch.changes, batch.tombstones, batch.offsets)
+    def _apply(self, batch: Batch, ahead: Ahead | None) -> None:
+        meanwhile, joined = (ahead.begin, ahead.join) if ahead is not None else (_nothing, _nothing)
+        try:
+            applied = self._applier.apply(batch.changes, batch.tombstones, batch.offsets, meanwhile)
+        finally:
+            joined()
         self._positions.update((lane, offset.next) for lane, offset in batch.offsets.items())
         self._progress.applied.add(applied)
         self._note(records=self._progress.records + batch.records)
@@ -241,6 +249,10 @@ class Follower:
         except apsw.Error as failed:
             if error is None:
                 raise file_error(failed, self._file) from failed
+
+
+def _nothing() -> None:
+    pass
 
 
 class _Clock:

@@ -51,7 +51,8 @@ class Batches:
     """Puts records into batches that begin and end between two transactions of the source, in every lane.
 
     So a reader of the replica never sees a part of what a transaction did to a dataset; unless the transaction is
-    larger than a batch, or its end does not come: `rest` gives what is held back then.
+    larger than a batch, or its end does not come. What is held back, `part` gives as far as transactions are whole, and
+    `rest` altogether.
     """
 
     def __init__(self, data_topics: frozenset[str], most_records: int) -> None:
@@ -64,7 +65,7 @@ class Batches:
         self._decode = EventDecoder()
 
     def read(self, records: Sequence[Record]) -> Iterator[Batch]:
-        """Records in the order read. What is complete is yielded, the rest is held back. Raises Undecodable at a record
+        """Records in the order read. Full batches are yielded, the rest is held back. Raises Undecodable at a record
         that is not understood; everything before it was yielded."""
         lanes, decode = self._lanes, self._decode
         for record in records:
@@ -88,8 +89,10 @@ class Batches:
                 raise Undecodable(type(error)(f"{place}: {error}", hint=error.hint)) from error
             if self._batch.records >= self._most_records or self._batch.bytes >= BATCH_BYTES:
                 yield self._take()
-        if self._batch.offsets:
-            yield self._take()
+
+    def part(self) -> Batch | None:
+        """A batch that is not full, of whole transactions; None when there is nothing."""
+        return self._take() if self._batch.offsets else None
 
     def _add(self, lane: Lane, event: Event, after: Offset, size: int) -> None:
         transaction, last = event.transaction.id, event.transaction.last

@@ -41,16 +41,20 @@ class Documents:
         self._cursor = connection.cursor()
         self._store = Store(connection, models)
         self._next_no = 0
+        self._unindexed: list[int] = []
         self.reload()
 
     def reload(self) -> None:
         """After a rollback, or when a vec0 table was replaced."""
         self._store.reload()
+        self._unindexed = []
         # The number of the last document is used again when that one is deleted: nothing refers to it any more.
         self._next_no = self._connection.execute("SELECT coalesce(max(no), 0) + 1 FROM replica_document").get
 
     def write(self, changed: Sequence[tuple[str, Entry]], now: str) -> int:
-        """Ids with entries that have a change; returns how many embeddings are unfit to be searched."""
+        """Ids with entries that have a change; returns how many embeddings are unfit to be searched. Their full text is
+        left to `index`."""
+        self.index()
         gone: list[tuple[str, Entry]] = []
         upserts: list[tuple[str, Entry]] = []
         for id, entry in changed:
@@ -62,6 +66,11 @@ class Documents:
         self._store.remove(standing)
         self._delete(gone)
         return self._upsert(upserts, indexed, now)
+
+    def index(self) -> None:
+        """The full text of what was written, before the transaction ends."""
+        unindexed, self._unindexed = self._unindexed, []
+        fulltext.insert(self._cursor, unindexed)
 
     def _same_text(self, upserts: Sequence[tuple[str, Entry]]) -> set[int]:
         """Documents whose text stays as it is indexed: archiving one, say, leaves its full-text entry alone."""
@@ -75,6 +84,7 @@ class Documents:
 
     def remove_derived(self, documents: Sequence[tuple[int, int | None]]) -> None:
         """Full text first: it is found by what the documents still say."""
+        self.index()
         fulltext.remove(self._cursor, [no for no, _ in documents])
         self._store.remove(documents)
 
@@ -118,7 +128,7 @@ class Documents:
         placed, bad = self._store.place(vectors)
         tables = {v.document: no for no, those in placed.items() for v in those}
         tables.update((b.document, schema.BAD_VECTOR) for b in bad)
-        inserted, updated, texts = [], [], []
+        inserted, updated = [], []
         for no, new, id, entry in numbered:
             change = entry.change
             assert change is not None
@@ -142,11 +152,10 @@ class Documents:
             else:
                 updated.append((*row, no))
             if no not in indexed:
-                texts.append((no, entry.collection.token, id, d.content))
+                self._unindexed.append(no)
         self._write_rows(revived, inserted, updated)
         self._store.insert(placed)
         self._store.keep_bad(bad, now)
-        fulltext.insert(self._cursor, texts)
         return len(bad)
 
     def _write_rows(

@@ -17,6 +17,7 @@ import tempfile
 import time
 from array import array
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -25,6 +26,7 @@ import psutil
 from connector.broker import Record
 from connector.model import CommitOrder, DocChange, DocKey, Document, Lane, Op, SourceInfo
 from connector.replica import cycles, schema
+from connector.replica.ahead import Ahead
 from connector.replica.apply import Applier
 from connector.replica.connection import file_bytes, open_writer
 from connector.replica.decode import Batches
@@ -80,15 +82,20 @@ def apply(path: Path, events: Path, rows: int, label: str, result: str) -> None:
             "INSERT OR IGNORE INTO partition_state VALUES ('id', ?, 0, 1, 0, NULL, '[]', '')", (LANE.topic,)
         )
     applier = Applier(connection, path, ["*"], {}, {LANE.topic: "shadow_vec_docs"})
-    source, pending = records(events), Batches(frozenset([LANE.topic]), BATCH)
-    wall, cpu, done = 0.0, time.process_time(), 0
-    while read := list(islice(source, BATCH)):  # reading the file is the broker's part: not counted as waiting
-        began = time.perf_counter()
-        with cycles.put_off():  # as the replica's own loop does
-            for batch in pending.read(read):
-                applied = applier.apply(batch.changes, batch.tombstones, batch.offsets)
-                done += getattr(applied, result)
-        wall += time.perf_counter() - began
+    pending = Batches(frozenset([LANE.topic]), BATCH)
+    source = records(events)
+
+    def consume(max_records: int, _timeout_s: float) -> list[Record]:
+        return list(islice(source, max_records))
+
+    ahead = Ahead(consume, pending, BATCH)
+    cpu, began, done = time.process_time(), time.perf_counter(), 0
+    with closing(ahead), cycles.put_off():  # as the replica's own loop does
+        while batch := ahead.next(0.0):
+            applied = applier.apply(batch.changes, batch.tombstones, batch.offsets, ahead.begin)
+            ahead.join()
+            done += getattr(applied, result)
+    wall = time.perf_counter() - began
     cpu = time.process_time() - cpu
     assert done == rows, (done, rows)
     peak = max(psutil.Process().memory_info().rss, 0) / 2**20
