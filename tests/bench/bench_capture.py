@@ -30,7 +30,7 @@ from connector.source.binlog_source import BinlogSource
 from connector.topics import table_topics
 from connector.upstream.mysql import open_connection
 from connector.wire import DocEncoder
-from tests.bench.load import insert, prepare, yardstick
+from tests.bench.load import BROKER_JAVA, WARM_UP, insert, prepare, yardstick
 from tests.servers.local import LocalProvider
 from tests.servers.model import KafkaServer, SqlDatabase
 
@@ -211,14 +211,15 @@ def main() -> None:
     import os
 
     VALUES.extend(os.urandom(2100) for _ in range(2000))
-    provider = LocalProvider()
+    provider = LocalProvider(BROKER_JAVA)
     with provider.sql(kind) as server, provider.kafka() as kafka:  # type: ignore[arg-type]
         database = prepare(server, "bench")
         bench = Bench(database, kafka, rows)
         insert(database, rows)
         print(f"{kind}, {rows:,} rows of about 2.1 KB (384-d), 500 rows a transaction, {RUNS} runs each; warming up")
-        for _ in range(2):
+        for _ in range(WARM_UP):
             bench.produce_alone()
+            bench.publish()
         ways: dict[str, Callable[[], int]] = {
             "raw drain of the binlog": bench.drain,
             "decode and encode only": bench.decode_and_encode,
