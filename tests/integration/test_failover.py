@@ -4,7 +4,6 @@ refused where it has not."""
 from __future__ import annotations
 
 import secrets
-import time
 from collections import Counter
 from pathlib import Path
 from threading import Event
@@ -22,7 +21,7 @@ from connector.settings import Settings
 from connector.source.binlog_source import BinlogSource
 from connector.topics import table_topics
 from connector.wire import decode_position, decode_value, encode_position, position_key
-from tests.servers.fix_replicas import ReplicaPair
+from tests.servers.fix_replicas import ReplicaPair, purge, reset
 from tests.servers.model import SqlDatabase, SqlServer
 from tests.system.compare import (
     derived_structures_agree,
@@ -239,9 +238,7 @@ def test_a_snapshot_when_needed(replica_pair: ReplicaPair, site: Site) -> None:
     begins_again_when_needed(site, "it was purged")
 
     put(site.database, "never seen")
-    site.database.server.query(
-        "RESET MASTER" if replica_pair.replica.kind == "mariadb" else "RESET BINARY LOGS AND GTIDS"
-    )
+    reset(site.database.server)
     begins_again_when_needed(site, "it was reset", once=False)  # the same GTIDs are given again
 
 
@@ -262,17 +259,6 @@ def begins_again_when_needed(site: Site, why: str, *, once: bool = True) -> None
     site.capture()
     assert site.recorded().source.epoch == before.epoch + 1
     site.check(once=once)
-
-
-def purge(server: SqlServer) -> None:
-    """All but a new file."""
-    server.query("FLUSH BINARY LOGS")
-    newest = server.query("SHOW BINARY LOGS")[-1][0]
-    deadline = time.monotonic() + 30
-    while server.query("SHOW BINARY LOGS")[0][0] != newest:  # files that somebody reads are passed over
-        assert time.monotonic() < deadline
-        server.query(f"PURGE BINARY LOGS TO '{newest}'")
-        time.sleep(0.1)
 
 
 def test_a_new_primary_that_purged_what_comes_next(replica_pair: ReplicaPair, site: Site) -> None:

@@ -47,12 +47,12 @@ class _Pair:
 
 
 class Proxy:
-    """Forwards to one server. limit: asked for each new connection; after how many bytes from the server it is cut
-    (None: never)."""
+    """Forwards to one server at a time. limit: asked for each new connection; after how many bytes from the server it
+    is cut (None: never)."""
 
     def __init__(self, host: str, port: int, limit: Limit = lambda: None) -> None:
         self._to = (host, port)
-        self._limit = limit
+        self.limit = limit
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.connections = 0
@@ -78,6 +78,16 @@ class Proxy:
         with self._lock:
             for pair in self._pairs:
                 pair.silent = True
+
+    def lead_to(self, host: str, port: int) -> None:
+        """For new connections; those that are open stay where they are."""
+        self._to = (host, port)
+
+    def cut(self) -> None:
+        """Every connection that is open."""
+        with self._lock:
+            for pair in self._pairs:
+                pair.end()
 
     def close(self) -> None:
         with suppress(OSError):
@@ -105,7 +115,7 @@ class Proxy:
                     return
                 self._pairs.add(pair)
                 self.connections += 1
-                limit = self._limit()
+                limit = self.limit()
             back = threading.Thread(target=self._back, args=(pair, limit), daemon=True)
             back.start()
             pair.forward(client, server, None)

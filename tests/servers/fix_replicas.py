@@ -12,7 +12,7 @@ import pytest
 from tests.servers.fix_provider import server_needed
 from tests.servers.model import Options, Provider, SqlKind, SqlServer
 
-_OPTIONS: dict[SqlKind, Options] = {
+PAIR_OPTIONS: dict[SqlKind, Options] = {
     "mariadb": {"log_slave_updates": "ON"},
     "mysql": {"log_replica_updates": "ON", "replica_preserve_commit_order": "ON", "replica_parallel_workers": 2},
 }
@@ -83,28 +83,47 @@ def follow(server: SqlServer, primary: SqlServer) -> None:
     server.query(words["start"])
 
 
-@pytest.fixture(scope="module", params=["mariadb", "mysql"])
-def _servers(request: pytest.FixtureRequest, provider: Provider) -> Iterator[tuple[SqlServer, SqlServer]]:
-    kind: SqlKind = request.param
-    with ExitStack() as ending:
-        with server_needed():
-            primary = ending.enter_context(provider.sql(kind, _OPTIONS[kind]))
-            replica = ending.enter_context(provider.sql(kind, _OPTIONS[kind]))
-        yield primary, replica
-
-
-@pytest.fixture
-def replica_pair(_servers: tuple[SqlServer, SqlServer]) -> ReplicaPair:
+def fresh_pair(primary: SqlServer, replica: SqlServer) -> ReplicaPair:
     """Two servers with nothing on them, the second one following the first."""
-    for server in _servers:
+    for server in (primary, replica):
         if server.process.pid is None:
             server.process.start()
         forget(server)
         for (name,) in server.query("SHOW DATABASES LIKE 'test\\_%'"):
             server.query(f"DROP DATABASE `{name}`")
-        server.query(_WORDS[server.kind]["reset"])
+        reset(server)
         if server.kind == "mariadb":
             server.query("SET GLOBAL gtid_slave_pos = ''")
-    primary, replica = _servers
     follow(replica, primary)
     return ReplicaPair(primary, replica)
+
+
+def reset(server: SqlServer) -> None:
+    """Its binlog begins anew, and so do its GTIDs."""
+    server.query(_WORDS[server.kind]["reset"])
+
+
+def purge(server: SqlServer) -> None:
+    """All of its binlog but a new file."""
+    server.query("FLUSH BINARY LOGS")
+    newest = server.query("SHOW BINARY LOGS")[-1][0]
+    deadline = time.monotonic() + 30
+    while server.query("SHOW BINARY LOGS")[0][0] != newest:  # files that somebody reads are passed over
+        assert time.monotonic() < deadline
+        server.query(f"PURGE BINARY LOGS TO '{newest}'")
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module", params=["mariadb", "mysql"])
+def _servers(request: pytest.FixtureRequest, provider: Provider) -> Iterator[tuple[SqlServer, SqlServer]]:
+    kind: SqlKind = request.param
+    with ExitStack() as ending:
+        with server_needed():
+            primary = ending.enter_context(provider.sql(kind, PAIR_OPTIONS[kind]))
+            replica = ending.enter_context(provider.sql(kind, PAIR_OPTIONS[kind]))
+        yield primary, replica
+
+
+@pytest.fixture
+def replica_pair(_servers: tuple[SqlServer, SqlServer]) -> ReplicaPair:
+    return fresh_pair(*_servers)

@@ -32,12 +32,14 @@ _quiet.propagate = False
 
 
 class Listener(NamedTuple):
-    """One more address of a broker. options: Kafka's, without the prefix that names the listener."""
+    """One more address of a broker. options: Kafka's, without the prefix that names the listener. proxy: the port that
+    clients are told instead of its own."""
 
     name: str
     protocol: str
     options: Mapping[str, str]
     host: str = HOST
+    proxy: int = 0
 
 
 @contextmanager
@@ -88,7 +90,7 @@ def _further(properties: Options, listeners: Sequence[Listener], ports: Sequence
         place = f"{listener.name}://{_address(listener, port)}"
         for name, more in (
             ("listeners", place),
-            ("advertised.listeners", place),
+            ("advertised.listeners", f"{listener.name}://{_address(listener, listener.proxy or port)}"),
             ("listener.security.protocol.map", f"{listener.name}:{listener.protocol}"),
         ):
             added[name] = f"{added.get(name, properties[name])},{more}"
