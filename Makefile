@@ -33,11 +33,12 @@ lint: venv ## style, types, and the direction of imports
 	$(bin)/mypy
 	$(bin)/lint-imports
 
-faults: setup ## every fault test, the long ones too
+faults: setup ## every fault test, the long ones too; how long recovery takes
 	@tools/binlogs.sh mysql
 	$(bin)/pytest tests/faults tests/conformance/test_binlog_saved.py
 	@if $(bin)/python -c 'import atheris' 2>/dev/null; then $(bin)/python -m tests.fuzz.binlog --seconds 300; \
 	else echo "The decoder is not fuzzed: $(bin)/pip install --require-hashes -r requirements/fuzz.txt"; fi
+	$(bin)/python -m tests.system.recovery
 
 bench: setup ## measure; prints the figures
 	$(bin)/python -m tests.bench
