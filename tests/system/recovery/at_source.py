@@ -32,6 +32,12 @@ def cut(scene: Scene) -> Outcome:
     return Outcome(line.took(mark), {"connections cut": line.proxy.cuts - before})
 
 
+def silent(scene: Scene) -> Outcome:
+    mark = scene.line.mark()
+    scene.line.proxy.fall_silent()
+    return Outcome(scene.line.took(mark))
+
+
 def promoted(scene: Scene) -> Outcome:
     """The one that was killed is the replica of the other afterwards."""
     line, pair = scene.line, _pair(scene)
@@ -121,6 +127,13 @@ FAULTS = (
         "Each one after 100 to 20,000 bytes. Capture connects again each time.",
         "the last one is cut no more",
         cut,
+        kinds=BOTH,
+    ),
+    Fault(
+        "The connection to the source stays open and falls silent",
+        "After three heartbeats (`source.heartbeat_s`, 10 s) it is taken for gone.",
+        "the silence begins",
+        silent,
         kinds=BOTH,
     ),
     Fault(
