@@ -80,12 +80,12 @@ def test_one_process_reads_what_another_writes(log: EmbeddedLog) -> None:
 
 def test_a_producer_that_is_killed_leaves_a_contiguous_beginning(log: EmbeddedLog) -> None:
     topic = make_topic(log, partitions=2)
-    other = _start(log, topic, 2, 10_000_000)
-    assert other.stdout is not None
-    lines = [other.stdout.readline() for _ in range(500)]  # it is in the middle of its work
-    other.kill()
-    rest, _ = other.communicate(timeout=60)
-    lines += [line for line in rest.splitlines(keepends=True) if line.endswith("\n")]
+    with _start(log, topic, 2, 10_000_000) as other:
+        assert other.stdout is not None
+        lines = [other.stdout.readline() for _ in range(500)]  # it is in the middle of its work
+        other.kill()
+        # Not by communicate(): that passes over what has been read ahead of the lines.
+        lines += [line for line in other.stdout if line.endswith("\n")]
     acknowledged = [tuple(map(int, line.split())) for line in lines]
     assert other.returncode == -9
     admin = log.broker.admin()
