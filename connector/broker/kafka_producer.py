@@ -24,9 +24,11 @@ STALLED_S = 120.0
 _HURRY_S = 0.001
 """Only while the client's flush() runs does it send what it holds; it returns as soon as everything is acknowledged."""
 
+_REASON_S = 2.0
+"""A client that has failed for good refuses records from that moment on, and tells a moment later why."""
+
 _CLOSED = "it was closed"
 _CLOSE_S = 5.0
-
 
 Delivered = Callable[[KafkaError | None, Any], None]
 
@@ -100,7 +102,8 @@ class KafkaProducer:
                 self.poll(0.02)
                 continue
             except KafkaException as error:
-                self._serve(0)  # the reason, where this one only says that there is one
+                if kafka_error(error).code() == KafkaError._FATAL:
+                    self._await_reason()
                 self._failed(f"{topic}[{partition}]: {kafka_error(error).str()}")
                 self._refuse()
             self._in_flight += 1
@@ -194,6 +197,11 @@ class KafkaProducer:
             self._failed(f"{inner.str()} ({inner.name()})")
         if self._in_flight != in_flight:
             self._progress = time.monotonic()
+
+    def _await_reason(self) -> None:
+        deadline = time.monotonic() + _REASON_S
+        while self._failure is None and time.monotonic() < deadline:
+            self._serve(0.05)
 
     def _failed(self, why: str) -> None:
         """The first reason counts: the others follow from it."""

@@ -108,6 +108,57 @@ def test_nothing_lands_behind_a_record_that_the_broker_refuses(
         client.close()
 
 
+class _TellsLate:
+    """The client, which tells nothing in the first moments after it has refused a record: its threads had no turn."""
+
+    def __init__(self, client: Any, late_s: float) -> None:
+        self._client = client
+        self._late_s = late_s
+        self._tells = 0.0
+        self.refused: list[KafkaError] = []
+
+    def produce(self, *record: Any, **headers: Any) -> None:
+        try:
+            self._client.produce(*record, **headers)
+        except KafkaException as error:
+            self.refused.append(error.args[0])
+            self._tells = time.monotonic() + self._late_s
+            raise
+
+    def poll(self, timeout_s: float) -> int:
+        silent_s = self._tells - time.monotonic()
+        if silent_s > 0:
+            time.sleep(min(timeout_s, silent_s))
+            return 0
+        return int(self._client.poll(timeout_s))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
+def test_a_refusal_names_the_reason_though_the_client_tells_it_a_moment_later(log: KafkaLog) -> None:
+    lane = Lane(make_topic(log, partitions=2), 0)
+    large = random.Random(1).randbytes(100_000)
+    producer = log.broker.producer(lambda lane, offset: None)
+    assert isinstance(producer, KafkaProducer)
+    try:
+        producer.send(lane, b"first", b"v")  # the limit is known from here on
+        producer.flush(30)
+        _set(log, lane.topic, "max.message.bytes", "20000")
+        _until_refused(log, Lane(lane.topic, 1), large)
+        client = _TellsLate(producer._producer, late_s=0.3)
+        producer._producer = client
+        producer.send(lane, b"large", large)
+        deadline = time.monotonic() + 30
+        with pytest.raises(DeliveryFailed, match=r"MSG_SIZE_TOO_LARGE|GAPLESS"):  # noqa: PT012 - at one of them
+            while time.monotonic() < deadline:
+                producer.send(lane, b"k", b"behind")
+                time.sleep(0.01)
+        assert [error.code() for error in client.refused] == [KafkaError._FATAL]
+    finally:
+        producer.close()
+
+
 def test_what_is_hurried_does_not_wait_for_company(log: KafkaLog) -> None:
     log.options = {"linger.ms": 20_000}
     lane = Lane(make_topic(log), 0)
