@@ -47,7 +47,15 @@ from connector.source.binlog.table_map import TableMap
 from tests.servers.fix_sql import StartSqlServer, fresh_database
 from tests.servers.model import SqlDatabase, SqlKind, SqlServer
 
-_QUIET_S = 1.0  # so long nothing came: everything that was committed before has been read
+_HEARTBEAT_S = 0.2
+_MISSED = connection_module._MISSED_HEARTBEATS
+_LONG_S = 60.0  # to wait for what comes in any case
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a server may have no turn for longer than a few heartbeats as short as these take."""
+    monkeypatch.setattr(connection_module, "_MISSED_HEARTBEATS", _LONG_S / _HEARTBEAT_S)
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ def executed(server: SqlServer) -> str:
 @contextlib.contextmanager
 def dump(server: SqlServer, file: str, position: int, server_id: int = 4711, **how: Any) -> Iterator[BinlogConnection]:
     stream = dump_from_position(
-        server.connect(**how), server_id=server_id, file=file, position=position, heartbeat_s=0.2
+        server.connect(**how), server_id=server_id, file=file, position=position, heartbeat_s=_HEARTBEAT_S
     )
     with contextlib.closing(stream):
         yield stream
@@ -87,7 +95,7 @@ def drain(stream: BinlogConnection, decoder: Decoder) -> list[Item]:
     """Until there is no more: the server has said nothing but heartbeats twice (one may announce what follows)."""
     found: list[Item] = []
     heartbeats = 0
-    while heartbeats < 2 and (event := stream.read_event(_QUIET_S)) is not None:
+    while heartbeats < 2 and (event := stream.read_event(_LONG_S)) is not None:
         heartbeats = heartbeats + 1 if event[4] in (EventType.HEARTBEAT, EventType.HEARTBEAT_V2) else 0
         found += [
             Decoded(item) if isinstance(item, Rows) else item  # type: ignore[misc]
@@ -470,7 +478,7 @@ def test_tagged_gtids_and_vectors(mysql_database: SqlDatabase) -> None:
     assert grown.is_subset(now)
     # A set with tags is understood by the server: of all that is in it, nothing comes.
     mysql_database.execute("INSERT INTO a VALUES (4, NULL)")
-    stream = dump_from_gtid_set(mysql_database.server.connect(), server_id=4712, executed=now, heartbeat_s=0.2)
+    stream = dump_from_gtid_set(mysql_database.server.connect(), server_id=4712, executed=now, heartbeat_s=_HEARTBEAT_S)
     with contextlib.closing(stream):
         assert rows_of(drain(stream, Decoder(Everything(mysql_database.name)))) == [(4, None)]
 
@@ -480,12 +488,12 @@ def test_reading_on_from_a_mariadb_gtid_position(mariadb_database: SqlDatabase) 
     mariadb_database.execute("CREATE TABLE a (id INT PRIMARY KEY)", "INSERT INTO a VALUES (1)")
     known = MariadbGtidList.parse(executed(server))
     mariadb_database.execute("INSERT INTO a VALUES (2)")
-    stream = dump_from_mariadb_gtids(server.connect(), server_id=4712, executed=known, heartbeat_s=0.2)
+    stream = dump_from_mariadb_gtids(server.connect(), server_id=4712, executed=known, heartbeat_s=_HEARTBEAT_S)
     with contextlib.closing(stream):
         assert rows_of(drain(stream, Decoder(Everything(mariadb_database.name)))) == [(2,)]
     (last, *_) = known
     ahead = MariadbGtidList([last._replace(sequence=last.sequence + 10**6)])
-    stream = dump_from_mariadb_gtids(server.connect(), server_id=4712, executed=ahead, heartbeat_s=0.2)
+    stream = dump_from_mariadb_gtids(server.connect(), server_id=4712, executed=ahead, heartbeat_s=_HEARTBEAT_S)
     with contextlib.closing(stream), pytest.raises(ForeignLog):
         drain(stream, Decoder(Everything(mariadb_database.name)))
 
@@ -494,7 +502,7 @@ def test_reading_on_from_a_set_that_the_server_never_had(mysql_database: SqlData
     server = mysql_database.server
     ((uuid, _, intervals), *_) = list(GtidSet.parse(executed(server)))
     foreign = GtidSet({(uuid, ""): [(1, intervals[-1][1] + 10**6)]})
-    stream = dump_from_gtid_set(server.connect(), server_id=4712, executed=foreign, heartbeat_s=0.2)
+    stream = dump_from_gtid_set(server.connect(), server_id=4712, executed=foreign, heartbeat_s=_HEARTBEAT_S)
     with contextlib.closing(stream), pytest.raises(ForeignLog):
         drain(stream, Decoder(Everything(mysql_database.name)))
 
@@ -535,17 +543,17 @@ def test_a_row_of_more_than_16_mib(sql_database: SqlDatabase) -> None:
 def test_a_file_that_is_not_there(sql_server: SqlServer) -> None:
     file, _ = head(sql_server)
     with dump(sql_server, file.split(".")[0] + ".999999", 4) as stream, pytest.raises(PositionLost):
-        stream.read_event(5)
+        stream.read_event(_LONG_S)
 
 
 def test_a_second_reader_of_the_same_server_id_is_noticed(sql_server: SqlServer) -> None:
     file, position = head(sql_server)
     with dump(sql_server, file, position, 815) as first:
-        assert first.read_event(5) is not None
+        assert first.read_event(_LONG_S) is not None
         with dump(sql_server, file, position, 815) as second:
-            assert second.read_event(5) is not None
+            assert second.read_event(_LONG_S) is not None
             with pytest.raises(DuplicateServerId):
-                read_for(first, 10)
+                read_for(first, _LONG_S)
 
 
 def test_an_account_without_the_privilege_is_told_so(sql_database: SqlDatabase) -> None:
@@ -554,7 +562,7 @@ def test_an_account_without_the_privilege_is_told_so(sql_database: SqlDatabase) 
     sql_database.execute(f"CREATE USER {user} IDENTIFIED BY 'pw'")
     try:
         with pytest.raises(AuthenticationFailed), dump(server, *head(server), user=user, password="pw") as stream:
-            stream.read_event(5)
+            stream.read_event(_LONG_S)
     finally:
         sql_database.execute(f"DROP USER {user}")
 
@@ -568,16 +576,17 @@ def test_a_stopped_and_a_silent_server(start_sql_server: StartSqlServer, kind: S
         with dump(server, *head(server)) as stream:
             drain(stream, Decoder(Everything(database.name)))
             server.process.pause()
+            stream._patience_s = _HEARTBEAT_S * _MISSED
             try:
                 with pytest.raises(ConnectionLost, match="heartbeat"):
-                    read_for(stream, 10)
+                    read_for(stream, _LONG_S)
             finally:
                 server.process.resume()
         with dump(server, *head(server)) as stream:
             drain(stream, Decoder(Everything(database.name)))
             server.process.stop()
             with pytest.raises(ConnectionLost):
-                read_for(stream, 10)
+                read_for(stream, _LONG_S)
 
 
 def test_over_tls(mysql_database: SqlDatabase) -> None:

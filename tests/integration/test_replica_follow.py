@@ -153,7 +153,7 @@ class Running:
             self.progress = progress
             self.changed.notify_all()
 
-    def wait(self, condition: Callable[[Any], bool], timeout_s: float = 20) -> None:
+    def wait(self, condition: Callable[[Any], bool], timeout_s: float = 90) -> None:
         with self.changed:
             assert self.changed.wait_for(
                 lambda: self.error is not None or (self.progress is not None and condition(self.progress)), timeout_s
@@ -166,7 +166,7 @@ class Running:
 
     def end(self) -> None:
         self.stop.set()
-        self._thread.join(20)
+        self._thread.join(90)
         assert not self._thread.is_alive()
         if self.error is not None:
             raise self.error
@@ -183,7 +183,7 @@ def follow(settings: Settings, log: Log) -> Iterator[Callable[[], Running]]:
     yield start
     for one in started:
         one.stop.set()
-        one._thread.join(20)
+        one._thread.join(90)
 
 
 def test_it_follows_until_told_to_stop(log: Log, settings: Settings, follow: Callable[[], Running]) -> None:

@@ -88,15 +88,15 @@ def test_a_broker_that_goes_away_is_waited_for(tmp_path: Path, start_kafka: Star
     settings = configured(tmp_path, "t")
     running = Running(settings, broker)
     try:
-        running.wait(lambda p: p.ready, 60)
+        running.wait(lambda p: p.ready)
         log.publish(put("a", "x", at(1)))
-        running.wait(lambda p: p.records == 1, 60)
+        running.wait(lambda p: p.records == 1)
         server.stop()
         with pytest.raises(Unreachable):
             catch_up(configured(tmp_path, "t", "other.db"), broker)
         server.start()
         log.publish(put("a", "y", at(2)))
-        running.wait(lambda p: p.records == 2, 90)
+        running.wait(lambda p: p.records == 2)
         assert ids(settings) == [("a", "x"), ("a", "y")]
     finally:
         running.end()

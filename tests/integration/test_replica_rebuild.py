@@ -195,7 +195,7 @@ def test_waiting_for_a_dataset_and_for_offsets(tmp_path: Path, log: Log) -> None
     running = Running(settings, log.broker)
     try:
         log.publish(put("a", "x", at(2), scn=5))
-        assert wait(path, never, dataset_id="a", scn=5, offsets={lane: 2}, timeout_s=20)
+        assert wait(path, never, dataset_id="a", scn=5, offsets={lane: 2}, timeout_s=90)
         assert status(path).alive
     finally:
         running.end()

@@ -92,7 +92,7 @@ class Reader:
         if self.stream is None:
             self.stream = self.setup.source.stream(self.position)
         while not self.stream.reached(head):
-            transaction = self.stream.next(5)
+            transaction = self.stream.next(60)
             if transaction is None:
                 assert self.stream.reached(head), "the stream has nothing, and did not reach the head"
                 break
@@ -438,7 +438,7 @@ def test_a_quiet_stream_returns_in_time_and_sees_what_comes(make: Callable[..., 
     try:
         assert stream.next(0.05) is None
         setup.upstream.upsert("A", [row("1")])
-        transaction = stream.next(1)
+        transaction = stream.next(60)
         assert transaction is not None
         assert [c.key for c in transaction.changes if isinstance(c, DocChange)] == [DocKey("A", "1")]
     finally:

@@ -280,7 +280,8 @@ def test_a_server_that_falls_silent_is_lost_and_found(start_sql_server: StartSql
     with fresh_database(server) as database:
         create_tables(database)
         reading = Reading(database)
-        reading.reader = SqlSnapshotReader(reading.settings, reading.identity, silence_s=0.5)
+        # Long enough for a server that has no turn on a busy machine.
+        reading.reader = SqlSnapshotReader(reading.settings, reading.identity, silence_s=4)
         opened.append(reading)
         reading.chunk()
         server.process.pause()

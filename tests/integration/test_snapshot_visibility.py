@@ -1,7 +1,7 @@
 """A transaction is in the binlog, and with its readers, before a SELECT sees it; what shows when it does.
 
-Semi-synchronous replication that waits for a replica between the two (there is none, so it waits until it gives up)
-holds a transaction in that gap for as long as a test needs.
+Semi-synchronous replication that waits for a replica between the two (there is none, so it waits until it is switched
+off) holds a transaction in that gap for as long as a test needs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import multiprocessing
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.queues import Queue
 from typing import Any
@@ -32,7 +32,7 @@ from tests.system.schema import create_tables
 from tests.system.settings import settings, source_section
 from tests.system.snapshot_reading import Snapshot, source_state
 
-HELD_MS = 1500
+HELD_MS = 250_000
 KINDS: list[SqlKind] = ["mariadb", "mysql"]
 
 
@@ -62,12 +62,12 @@ def semi_sync(server: SqlServer) -> str:
 
 
 @contextmanager
-def held_in_the_gap(database: SqlDatabase, *statements: str, before: Sequence[str] = ()) -> Iterator[threading.Thread]:
-    """The last statement is in the log and not yet visible when the block begins."""
+def held_in_the_gap(database: SqlDatabase, *statements: str) -> Iterator[Callable[[], None]]:
+    """The last statement is in the log and not yet visible when the block begins; what is yielded ends that."""
     server = database.server
     connection = database.connect()
     with connection.cursor() as cursor:
-        for statement in (*before, *statements[:-1]):
+        for statement in statements[:-1]:
             cursor.execute(statement)
     (end,) = log_end(server)[1:2]
     server.query(f"SET GLOBAL {semi_sync(server)}_enabled = ON")
@@ -76,16 +76,19 @@ def held_in_the_gap(database: SqlDatabase, *statements: str, before: Sequence[st
         with connection.cursor() as cursor:
             cursor.execute(statements[-1])
 
+    def let_go() -> None:
+        server.query(f"SET GLOBAL {semi_sync(server)}_enabled = OFF")
+        writer.join()
+
     writer = threading.Thread(target=commit)
     writer.start()
     try:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while log_end(server)[1] == end:
             assert time.monotonic() < deadline
-        yield writer
+        yield let_go
     finally:
-        writer.join()
-        server.query(f"SET GLOBAL {semi_sync(server)}_enabled = OFF")
+        let_go()
         connection.close()
 
 
@@ -114,11 +117,11 @@ def test_the_log_is_ahead_and_the_reader_knows(database: SqlDatabase, xa: bool) 
     reader = reader_of(database)
     names = {(b"g", b"", 1)} if xa else set()
     assert reader.read("shadow_vec_docs", None, mark_of_end(database), set()) is not None
-    with held_in_the_gap(database, *statements) as writer:
+    with held_in_the_gap(database, *statements) as let_go:
         low = mark_of_end(database)
         assert database.query("SELECT id FROM shadow_vec_docs") == []
         assert reader.read("shadow_vec_docs", None, low, names) is None
-        writer.join()
+        let_go()
         chunk = reader.read("shadow_vec_docs", None, low, names)
     assert chunk is not None
     assert list(chunk.rows) == [DocKey("d", "x")]
@@ -130,8 +133,10 @@ def test_what_was_streamed_before_it_is_visible_is_not_lost(database: SqlDatabas
     database.execute(INSERT)
     snapshot = Snapshot(database)
     try:
-        with held_in_the_gap(database, "DELETE FROM shadow_vec_docs") as writer:
-            while writer.is_alive():
+        with held_in_the_gap(database, "DELETE FROM shadow_vec_docs"):
+            while not any(isinstance(c, DocChange) and c.op is Op.DELETE for c in snapshot.log):
+                snapshot.step(0.05)
+            for _ in range(10):  # the SELECTs of the snapshot go on
                 snapshot.step(0.05)
         snapshot.to_head()
         assert [c.key for c in snapshot.log if isinstance(c, DocChange) and c.op is Op.DELETE] == [DocKey("d", "x")]
@@ -154,14 +159,15 @@ def test_mysql_with_many_owners_and_tags(database: SqlDatabase) -> None:
     assert reader.read("shadow_vec_docs", None, mark_of_end(database), set()) is not None
     tags = ["", ":one", "", ":two"]
     threads = [threading.Thread(target=insert, args=(f"{n}", tag)) for n, tag in enumerate(tags)]
-    with held_in_the_gap(database, INSERT):
+    with held_in_the_gap(database, INSERT) as let_go:
         for thread in threads:
             thread.start()
-        deadline = time.monotonic() + 1
-        while database.server.query("SELECT @@GLOBAL.gtid_owned")[0][0].count("#") < 5 and time.monotonic() < deadline:
+        deadline = time.monotonic() + 60
+        while database.server.query("SELECT @@GLOBAL.gtid_owned")[0][0].count("#") < 5:
+            assert time.monotonic() < deadline
             time.sleep(0.01)
-        assert database.server.query("SELECT @@GLOBAL.gtid_owned")[0][0].count("#") > 1
         assert reader.read("shadow_vec_docs", None, mark_of_end(database), set()) is None
+        let_go()
         for thread in threads:
             thread.join()
         chunk = reader.read("shadow_vec_docs", None, mark_of_end(database), set())
@@ -183,7 +189,7 @@ def test_mariadb_lists_a_prepared_transaction_until_the_engine_has_committed_it(
         low = mark_of_end(mariadb_database)
         # As if its commit had been streamed already: the engine has not committed it.
         assert reader.read("shadow_vec_docs", None, low, {(name.encode(), b"b", 7)}) is None
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while reader.read("shadow_vec_docs", None, low, {(b"another", b"", 1)}) is None:
             assert time.monotonic() < deadline, "a prepared transaction that was not streamed holds up the snapshot"
         cursor.execute(f"XA COMMIT {xid}")
@@ -193,11 +199,16 @@ def test_mariadb_lists_a_prepared_transaction_until_the_engine_has_committed_it(
     reader.close()
 
 
-def commit_many(address: dict[str, Any], number: int, xa: bool, seconds: float) -> None:
+WRITERS = 4
+ROWS_OF_ONE = 10_000_000
+
+
+def commit_many(address: dict[str, Any], number: int, xa: bool, enough: Any) -> None:
+    """Until the event `enough`."""
     connection = pymysql.connect(**address, autocommit=True)
-    until, row = time.monotonic() + seconds, number * 10_000_000
+    row = number * ROWS_OF_ONE
     with connection, connection.cursor() as cursor:
-        while time.monotonic() < until:
+        while not enough.is_set():
             row += 1
             insert = f"INSERT INTO counted VALUES ({number}, {row})"
             for statement in (
@@ -212,16 +223,23 @@ def look_often(
     address: dict[str, Any],
     kind: str,
     xa: bool,
-    seconds: float,
+    enough: Any,
     seen: Queue[list[tuple[LogEnd, LogEnd, dict[int, int]]]],
 ) -> None:
-    """(end of the log, high mark, rows seen) of as many SELECTs as there is time for; every XA transaction that was
-    in the log by then is asked for by name."""
+    """(end of the log, high mark, rows seen) of SELECTs until each writer has had its turn; every XA transaction that
+    was in the log by then is asked for by name."""
     connection = pymysql.connect(**address, autocommit=True)
     visibility: Visibility = (MariadbVisibility if kind == "mariadb" else MysqlVisibility)(connection)
-    until, found = time.monotonic() + seconds, []
+    until = time.monotonic() + 1.2
+    found: list[tuple[LogEnd, LogEnd, dict[int, int]]] = []
+    rows: dict[int, int] = {}
     with connection, connection.cursor() as cursor:
-        while time.monotonic() < until:
+        while (
+            time.monotonic() < until
+            or len(found) < 40
+            or len(rows) < WRITERS
+            or sum(row % ROWS_OF_ONE for row in rows.values()) < 400
+        ):
             low = visibility.log_end()
             names = set()
             if xa and kind == "mariadb":
@@ -234,6 +252,7 @@ def look_often(
             rows = dict(cursor.fetchall())
             visibility.release()
             found.append((low, visibility.log_end(), rows))
+    enough.set()
     seen.put(found)
 
 
@@ -254,11 +273,15 @@ def test_under_load_every_select_sees_what_it_must_and_nothing_beyond_its_high_m
     begin = LogEnd(*log_end(server))
     context = multiprocessing.get_context("spawn")
     seen: Queue[Any] = context.Queue()
-    writers = [context.Process(target=commit_many, args=(address, n, xa, 1.2)) for n in range(1, 5)]
-    looker = context.Process(target=look_often, args=(address, server.kind, xa, 1.2, seen))
+    enough = context.Event()
+    writers = [context.Process(target=commit_many, args=(address, n, xa, enough)) for n in range(1, WRITERS + 1)]
+    looker = context.Process(target=look_often, args=(address, server.kind, xa, enough, seen))
     for process in (*writers, looker):
         process.start()
-    looks = seen.get(timeout=60)
+    try:
+        looks = seen.get(timeout=150)
+    finally:
+        enough.set()
     for process in (*writers, looker):
         process.join()
     committed = commits(sql_database, begin)
