@@ -121,16 +121,22 @@ def test_consume_takes_no_more_than_it_is_asked_for_and_ends_when_nothing_comes(
 def test_consume_returns_as_soon_as_there_is_something(log: Log) -> None:
     lane = Lane(make_topic(log), 0)
     consumer = log.broker.consumer("g")
-    late = threading.Timer(0.5, send_all, (log, [(lane, b"k", b"late")]))
+    sent: list[float] = []
+
+    def send() -> None:
+        sent.append(time.monotonic())
+        send_all(log, [(lane, b"k", b"late")])
+
+    late = threading.Timer(0.5, send)
     try:
         consumer.assign({lane: 0})
         late.start()
-        began = time.monotonic()
         records: list[Record] = []
-        while not records and time.monotonic() - began < 30:
-            records = list(consumer.consume(4000, 30))
+        while not records:
+            records = list(consumer.consume(4000, 60))
+        took = time.monotonic() - sent[0]
         assert [r.value for r in records] == [b"late"]
-        assert time.monotonic() - began < 15
+        assert took < 30
     finally:
         late.join()
         consumer.close()
@@ -428,12 +434,13 @@ def test_a_lease_has_one_holder_and_passes_on_when_it_is_given_up(log: Log, leas
     assert lease_state(log, topic).holder == "host-a:1"
     second = log.broker.lease(topic, "host-b:2")
     leases.append(second)
-    looking = time.monotonic()
-    while time.monotonic() - looking < 1.5:
+    looking, joined = time.monotonic(), False
+    while time.monotonic() - looking < 1.5 or not joined:
         assert not second.wait(0.2)
         assert first.held(), "one who joins takes nothing away"
+        joined = joined or lease_state(log, topic).holder == "host-a:1"  # for a moment nobody, while it joins
+        assert time.monotonic() - looking < 60
     assert not second.held()
-    assert lease_state(log, topic).holder == "host-a:1"
     first.close()
     assert not first.held()
     assert second.wait(60)

@@ -22,7 +22,8 @@ def kafka_server(provider: Provider) -> Iterator[KafkaServer]:
     """One broker for the whole run, started when first asked for. Shared: do not stop it."""
     with ExitStack() as ending:
         with server_needed():
-            server = ending.enter_context(provider.kafka())
+            # It is never started again, so nothing is won by giving it up soon: a busy machine may give it no turn.
+            server = ending.enter_context(provider.kafka(options={"broker.session.timeout.ms": 60_000}))
         yield server
 
 
