@@ -199,6 +199,7 @@ def test_a_log_that_was_reset(own_database: SqlDatabase, tmp_path: Path, then: s
 
 def test_two_readers_with_one_server_id(sql_database: SqlDatabase, tmp_path: Path) -> None:
     create_tables(sql_database)
+    sql_database.execute("INSERT INTO vec_dataset (dataset_id) VALUES ('d')")
     sites = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -206,8 +207,12 @@ def test_two_readers_with_one_server_id(sql_database: SqlDatabase, tmp_path: Pat
         sites.append(Site(tmp_path / name, {**source, **embedded_log(tmp_path / name)}, sql_database.server.password))
     first, second = sites
     with first.service("capture", "run") as one:
+        put(sql_database, "a")
         wait_for(one, "topic created")
-        time.sleep(1)
+        deadline = time.monotonic() + 60
+        while first.ids() != ["a"]:  # it reads the log by then
+            one.check()
+            assert time.monotonic() < deadline
         with second.service("capture", "run") as two:
             assert one.process is not None
             assert one.process.wait(60) == 7
