@@ -46,10 +46,11 @@ def test_killed_publishers_lose_and_repeat_nothing(tmp_path: Path) -> None:
     killed = 0
     while killed < _KILLS:
         publisher = subprocess.Popen([*command(config)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        end = time.monotonic() + 1.2 + rng.random() * 0.5
+        end, turns = time.monotonic() + 1.2 + rng.random() * 0.5, 0
         try:
-            while time.monotonic() < end:
+            while time.monotonic() < end or turns < 60:
                 work(rng, upstream, datasets)
+                turns += 1
             assert publisher.poll() is None, publisher.communicate()[1].decode()
         finally:
             publisher.kill()

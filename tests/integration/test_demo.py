@@ -48,7 +48,7 @@ def test_the_whole_way_twice_and_what_is_printed_works(ran: tuple[Path, str]) ->
     assert len(commands) >= 7
     for command in commands:
         done = subprocess.run(
-            command, shell=True, cwd=cwd, env=CLEAN, capture_output=True, text=True, timeout=60, check=False
+            command, shell=True, cwd=cwd, env=CLEAN, capture_output=True, text=True, timeout=120, check=False
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         assert done.stdout, command
@@ -97,7 +97,7 @@ def test_the_demo_never_goes_where_the_environment_points(tmp_path: Path) -> Non
     done = subprocess.run(
         [str(VECSYNC), "demo"],
         cwd=tmp_path, env={**CLEAN, "VECSYNC_SOURCE__URL": f"sqlite:///{other}"},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert "VECSYNC_SOURCE__URL" in done.stderr

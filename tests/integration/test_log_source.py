@@ -170,7 +170,7 @@ def test_late_ones_within_the_window_are_found(sql_database: SqlDatabase, follow
     early, never, other = source.session(), source.session(), source.session()
     source.write(other, "a", "0", "zero")
     other.commit()
-    follower = follow(sql_database, late_commit_window_s=30)
+    follower = follow(sql_database, late_commit_window_s=300)
     follower.to_head()
     source.write(early, "a", "1", "early")
     source.write(early, "a", "0", None)
@@ -183,7 +183,7 @@ def test_late_ones_within_the_window_are_found(sql_database: SqlDatabase, follow
     assert DocKey("a", "1") not in state
     never.rollback()
     early.commit()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while follower.state() != source_state(sql_database):
         assert time.monotonic() < deadline, "what was late was not found"
         follower.step()
@@ -194,7 +194,7 @@ def test_late_ones_within_the_window_are_found(sql_database: SqlDatabase, follow
 def test_late_ones_are_found_after_a_restart(sql_database: SqlDatabase, follow: Follow) -> None:
     source = Late(sql_database)
     early, other = source.session(), source.session()
-    follower = follow(sql_database, late_commit_window_s=30)
+    follower = follow(sql_database, late_commit_window_s=300)
     follower.to_head()
     source.write(early, "a", "1", "early")
     source.write(other, "a", "2", "at once")
@@ -216,7 +216,7 @@ def test_beyond_the_window_only_a_new_snapshot_finds_them(sql_database: SqlDatab
     source.write(other, "a", "2", "at once")
     other.commit()
     follower.to_head()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while any(cursor.missing for cursor in follower.position.cursors.values()):
         assert time.monotonic() < deadline, "it waits for a number that does not come"
         follower.step()
@@ -277,7 +277,7 @@ def test_late_and_lost_transactions_at_random(sql_database: SqlDatabase, follow:
     """Sessions hold their transactions open while others commit greater numbers; the reader dies in between, its last
     positions unrecorded."""
     source = Late(sql_database)
-    follower = follow(sql_database, late_commit_window_s=30)
+    follower = follow(sql_database, late_commit_window_s=300)
     rng, stop = random.Random(5), threading.Event()
     failures: list[BaseException] = []
 

@@ -58,7 +58,11 @@ class Snapshot:
         self.after.append(transaction.after)
         return transaction
 
-    def until(self, enough: Callable[[], bool], within_s: float = 60) -> Iterator[Transaction]:
+    def one(self) -> Transaction:
+        """The next one."""
+        return next(self.until(lambda: False))
+
+    def until(self, enough: Callable[[], bool], within_s: float = 120) -> Iterator[Transaction]:
         deadline = time.monotonic() + within_s
         while not enough():
             assert time.monotonic() < deadline, f"it stays at {self.stream.position()}"

@@ -72,6 +72,6 @@ def test_the_stock_shell_reads_it_while_it_is_written(tmp_path: Path) -> None:
         ("SELECT rowid FROM document_text WHERE document_text MATCH 'collection:c1 AND texts'", "1"),
         ("SELECT rowid FROM replica_vectors_1_g1 WHERE embedding MATCH '[1, 2]' AND k = 3 AND collection = 1", "1"),
     ):
-        found = subprocess.run([*shell, sql], capture_output=True, text=True, timeout=20, check=True)
+        found = subprocess.run([*shell, sql], capture_output=True, text=True, timeout=120, check=True)
         assert (found.stdout.strip(), found.stderr) == (answer, "")
     replica.close()
