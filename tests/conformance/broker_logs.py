@@ -59,7 +59,7 @@ class KafkaLog:
     def delete(self, topic: str) -> None:
         client = self.admin
         client.delete_topics([topic])[topic].result(30)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while topic in client.list_topics(timeout=10).topics:
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -143,7 +143,7 @@ def send_all(log: Log, records: Sequence[tuple[Lane, bytes | None, bytes | None]
     return acknowledged
 
 
-def read(consumer: LogConsumer, count: int, timeout_s: float = 30) -> list[Record]:
+def read(consumer: LogConsumer, count: int, timeout_s: float = 90) -> list[Record]:
     """Exactly so many records, or fewer when time runs out."""
     records: list[Record] = []
     deadline = time.monotonic() + timeout_s

@@ -67,7 +67,7 @@ def test_a_single_record_is_acknowledged_by_polling(log: Log, hurried: bool) -> 
     producer = log.broker.producer(lambda lane, offset: acknowledged.append(offset))
     try:
         producer.send(lane, b"k", b"v")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while not acknowledged and time.monotonic() < deadline:
             if hurried:
                 producer.hurry()

@@ -235,7 +235,7 @@ def make_again(kafka: KafkaServer, topic: str, partitions: int = 3) -> None:
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
     for future in admin.delete_topics([topic]).values():
         future.result(30)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while topic in admin.list_topics(timeout=10).topics:
         assert time.monotonic() < deadline
         time.sleep(0.2)

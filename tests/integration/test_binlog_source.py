@@ -43,7 +43,7 @@ class Reading:
         stream = stream or self.stream
         head = self.source.head()
         found = []
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 90
         while not stream.reached(head):
             assert time.monotonic() < deadline, f"the stream stays at {stream.position()}, the head is {head}"
             transaction = stream.next(0.2)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -320,10 +319,9 @@ def test_killed_in_the_middle_it_goes_on_where_it_ended(sqlite_source: SourceSet
             assert process.stdout.readline() == b"batch\n"
             process.stdin.write(b"\n")
             process.stdin.flush()
-        deadline = time.monotonic() + 30
         assert process.stdout.readline() == b"batch\n"
         os.kill(process.pid, signal.SIGKILL)
-        assert process.wait(timeout=deadline - time.monotonic()) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
     upstream = connect(sqlite_source)
     try:
         assert len(stored(upstream)) == 9
