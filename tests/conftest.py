@@ -3,6 +3,7 @@
 pytest_plugins = [
     "tests.suites",
     "tests.progress",
+    "tests.properties",
     "tests.servers.fix_provider",
     "tests.servers.fix_sql",
     "tests.servers.fix_mariadb",
