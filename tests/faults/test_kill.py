@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,14 +111,22 @@ def content(replica: Path) -> tuple[Any, ...]:
     return replica_rows(replica), replica_datasets(replica), synced
 
 
-def stands_at(base: Path) -> int:
-    """The greatest offset at which a partition of the copy stands."""
-    connection = open_plainly(base)
+def stands_at(replica: Path) -> int:
+    """The greatest offset at which a partition of it stands."""
+    connection = open_plainly(replica)
     try:
         ((offset,),) = connection.execute("SELECT max(next_offset) FROM partition_state").fetchall()
-        return int(str(offset))
+        return 0 if offset is None else int(str(offset))
     finally:
         connection.close()
+
+
+def wait_until_applied(replica: Path) -> None:
+    """On a busy machine the first kills come before anything is at work."""
+    deadline = time.monotonic() + 300
+    while not (replica.exists() and stands_at(replica)):
+        assert time.monotonic() < deadline, "nothing was ever applied"
+        time.sleep(0.1)
 
 
 @pytest.fixture
@@ -175,6 +184,7 @@ def chaos(
         )
 
     first = work(2, kills // 2)
+    wait_until_applied(replica)
     base = directory / "base.db"
     vecsync("replica", "image", "export", str(base), config=config, env=env)
     second = work(3, kills)
