@@ -87,6 +87,16 @@ class Dataset:
     last_scn: int | None = None
 
 
+class TableName(NamedTuple):
+    """A table of a source: its database, and its name there."""
+
+    db: str
+    table: str
+
+    def __str__(self) -> str:
+        return f"{self.db}.{self.table}"
+
+
 class SourceInfo(NamedTuple):
     """Where a change was read: Debezium's `source` block. Times are microseconds since the epoch."""
 

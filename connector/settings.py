@@ -61,6 +61,19 @@ class Mapping(Section):
     log_table: str = Field("vec_shadow_log", description="Table that the triggers write to.")
 
 
+_ENTRY = re.compile(r"(?:(`(?:[^`]|``)+`|[^.`]+)\.)?(`(?:[^`]|``)+`|[^.`]+)")
+
+
+def entry_parts(entry: str) -> list[str]:
+    """Of an entry of `source.tables`: the table, and before it the database where it is named. Raises ValueError."""
+    found = _ENTRY.fullmatch(entry)
+    if found is None:
+        raise ValueError("tables: neither `table` nor `database.table`; a name that holds a dot is put in backquotes")
+    return [
+        part[1:-1].replace("``", "`") if part.startswith("`") else part for part in found.groups() if part is not None
+    ]
+
+
 class SourceSettings(Section):
     kind: Literal["mysql", "sqlite"] = Field("mysql", description="`mysql` is MariaDB too.")
     url: str = Field(
@@ -73,7 +86,12 @@ class SourceSettings(Section):
         description="How changes are read; `binlog` for mysql, `shadow_log` for sqlite, unless said. "
         "`mysql-replication`: rows of the binlog are decoded by the package of that name (an extra), slower.",
     )
-    tables: list[str] = Field(["shadow_vec_docs"], min_length=1, description="Shadow tables to follow.")
+    tables: list[str] = Field(
+        ["shadow_vec_docs"],
+        min_length=1,
+        description="Shadow tables to follow: `table`, of the database in `source.url`, or `database.table`. A name "
+        "with a dot is put in backquotes. Where a shadow log is read: tables of its database, by bare names.",
+    )
     mapping: Mapping = Field(Mapping(), description="Column and table names that differ from the usual ones.")
     server_id: int | None = Field(
         None, ge=1, le=2**32 - 1, description="Server id of this reader; derived from the topic prefix unless said."
@@ -117,6 +135,11 @@ class SourceSettings(Section):
             raise ValueError("holds a password; give it as VECSYNC_SOURCE__PASSWORD or in a secrets file")
         return url
 
+    @property
+    def reads_log(self) -> bool:
+        """Whether the shadow log is read, and not the binlog."""
+        return self.kind == "sqlite" or self.reader == "shadow_log"
+
     @model_validator(mode="after")
     def _agrees(self) -> SourceSettings:
         scheme = self.url.split(":", 1)[0]
@@ -126,6 +149,10 @@ class SourceSettings(Section):
             raise ValueError("tls asks for encryption, and plaintext for none; leave one of them out")
         if self.kind == "sqlite" and self.reader not in (None, "shadow_log"):
             raise ValueError("a SQLite source has no binlog; use reader: shadow_log")
+        if self.kind == "mysql":
+            bare = [entry_parts(entry) == [entry] for entry in self.tables]
+            if self.reader == "shadow_log" and not all(bare):
+                raise ValueError("reader shadow_log reads one database, that of the url; give tables by bare names")
         return self
 
 
@@ -208,6 +235,12 @@ class ReplicaSettings(Section):
     path: Path = Field(Path("replica.db"), description="The replica; a symbolic link to its present generation.")
     mode: Literal["broadcast"] = Field("broadcast", description="Every replica has every dataset it follows.")
     group: str = Field("app", min_length=1, description="Consumer group whose offsets lag tools see.")
+    database: str | None = Field(
+        None,
+        min_length=1,
+        description="Database of the source whose tables are followed, all of them. Needed where the prefix has tables "
+        "of several: their datasets are others, and a replica has those of one.",
+    )
     datasets: list[str] = Field(["*"], min_length=1, description="Datasets to follow; shell patterns.")
     models: dict[str, ModelSettings] = Field({}, description="What is known of embedding models, by name.")
     batch_records: int = Field(4000, ge=1, description="Records applied in one transaction, at most.")

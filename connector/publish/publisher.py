@@ -34,6 +34,7 @@ from connector.source import Source, Stream
 from connector.source.marks import mark_of
 from connector.source.reread import RereadingStream
 from connector.topics import positions_topic
+from connector.upstream.tables import called, home_of
 from connector.wire import DocEncoder, TransactionInfo, encode_position, position_key
 
 log = logging.getLogger("connector.publish")
@@ -188,7 +189,8 @@ class _Session:
         self._tails = {lane: tail for lane, tail in state.tails.items() if len(tail)}
         self._dead_letters = state.dead_letters
         self._window = Window(state.position.source, dict(state.position.ends))
-        tables = {topics.data: table for (_, table), topics in followed_topics(settings).items()}
+        home = home_of(settings.source)
+        tables = {topics.data: called(name, home) for name, topics in followed_topics(settings).items()}
         self._signals = signals = Signals(broker, owner._source, settings, state.position.ends, state.ends)
         epoch, others = state.position.source.epoch, {signals.lane: signals.ends}
         own = {lane: end for lane, end in state.ends.items() if lane != signals.lane}

@@ -17,6 +17,7 @@ from connector.model import (
     Op,
     PackedRow,
     PackedRows,
+    TableName,
     Tombstone,
     TombstoneReason,
 )
@@ -72,9 +73,9 @@ class OutgoingRow(NamedTuple):
 
 
 class Router:
-    """Lanes of one source. tables: (database, table) to its topics; partitions: of every one of those topics."""
+    """Lanes of one source. tables: each with its topics; partitions: of every one of those topics."""
 
-    def __init__(self, tables: Mapping[tuple[str, str], TableTopics], partitions: int) -> None:
+    def __init__(self, tables: Mapping[TableName, TableTopics], partitions: int) -> None:
         self._tables = tables
         self._partitions = partitions
         self._lanes: dict[tuple[str, str], tuple[Lane, Lane]] = {}
@@ -137,7 +138,7 @@ class Router:
         return found
 
     def _topics(self, change: DocChange | PackedRows | Floor) -> TableTopics:
-        topics = self._tables.get((change.source.db, change.source.table))
+        topics = self._tables.get(TableName(change.source.db, change.source.table))
         if topics is None:
             raise UnsupportedChange(f"a change of {change.source.db}.{change.source.table}, which is not followed")
         return topics

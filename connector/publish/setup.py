@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from connector.broker import Admin, TopicSpec
 from connector.errors import ConfigurationError
+from connector.model import TableName
 from connector.settings import Settings
 from connector.topics import (
     TableTopics,
@@ -14,24 +15,12 @@ from connector.topics import (
     table_topics,
     tombstone_topic_config,
 )
+from connector.upstream.tables import followed_tables
 
 
-def source_database(url: str) -> str:
-    """The database in a source's url; SQLite files have one, called main."""
-    if url.startswith("sqlite:"):
-        return "main"
-    name = url.rsplit("/", 1)[-1] if url.count("/") >= 3 else ""
-    if not name:
-        raise ConfigurationError(
-            f"source.url {url!r} names no database", hint="Write it as mysql://user@host:3306/database."
-        )
-    return name
-
-
-def followed_topics(settings: Settings) -> Mapping[tuple[str, str], TableTopics]:
-    """Topics of each followed table, by (database, table)."""
-    db = source_database(settings.source.url)
-    return {(db, table): table_topics(settings.topics.prefix, db, table) for table in settings.source.tables}
+def followed_topics(settings: Settings) -> Mapping[TableName, TableTopics]:
+    """Topics of each followed table."""
+    return {name: table_topics(settings.topics.prefix, *name) for name in followed_tables(settings.source)}
 
 
 def topic_specs(settings: Settings) -> Sequence[TopicSpec]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from connector.broker import Broker, Record
 from connector.errors import Unreachable, UsageError, VecsyncError
-from connector.model import Lane, PublishedPosition, SnapshotProgress, SourcePosition
+from connector.model import Lane, PublishedPosition, SnapshotProgress, SourcePosition, TableName
 from connector.publish.log_state import read_between
 from connector.publish.resume import Tail
 from connector.publish.setup import followed_topics
@@ -25,6 +25,7 @@ from connector.settings import Settings
 from connector.source import Source
 from connector.source.marks import mark_of
 from connector.topics import signals_topic
+from connector.upstream.tables import called, followed_tables, home_of
 from connector.wire import SnapshotSignal, decode_signal, encode_signal, signal_key
 
 log = logging.getLogger("connector.publish.signals")
@@ -138,7 +139,9 @@ class Signals:
         at, datasets = replace(position.source, epoch=position.source.epoch + 1), asked.signal.datasets
         progress = None
         if datasets is not None:
-            progress = SnapshotProgress(self._settings.source.mapping.dataset_table, None, mark_of(at), datasets)
+            source = self._settings.source
+            first = TableName(followed_tables(source)[0].db, source.mapping.dataset_table)
+            progress = SnapshotProgress(called(first, home_of(source)), None, mark_of(at), datasets)
         return replace(
             position,
             source=replace(at, snapshot=progress, snapshot_done=False),
@@ -169,7 +172,7 @@ class Signals:
 
 
 def _followed(settings: Settings) -> set[str]:
-    return {f"{db}.{table}" for db, table in followed_topics(settings)}
+    return {str(name) for name in followed_topics(settings)}
 
 
 def send_signal(broker: Broker, settings: Settings, signal: SnapshotSignal) -> int:

@@ -118,13 +118,18 @@ class Follower:
         finally:
             admin.close()
 
+    def _find(self, admin: Admin) -> lanes.FollowedTopics:
+        prefix = self._settings.topics.prefix
+        database = lanes.followed_database(self._connection, prefix, self._settings.replica.database)
+        return lanes.find_topics(admin, prefix, database)
+
     def _topics(self, admin: Admin, until_current: bool) -> lanes.FollowedTopics | None:
         """Waits until there are topics; None when told to stop meanwhile."""
         prefix = self._settings.topics.prefix
         known = {lane.topic for lane in lanes.recorded(self._connection)}
         give_up = time.monotonic() + _MISSING_S
         while True:
-            topics = lanes.find_topics(admin, prefix)
+            topics = self._find(admin)
             missing = known - {topic.name for topic in topics.topics}
             if (topics.data and not missing) or (missing and time.monotonic() >= give_up):
                 return topics
@@ -187,7 +192,7 @@ class Follower:
                     self._note(caught_up=True)
                     return True
                 if not until_current and clock.due("discover", _DISCOVER_S):
-                    now = lanes.find_topics(admin, self._settings.topics.prefix)
+                    now = self._find(admin)
                     if {t.name for t in now.topics} - {t.name for t in topics.topics}:
                         return False
         consumer.commit(self._positions)

@@ -49,17 +49,18 @@ def data_topic_of(tombstones: str) -> str:
     return tombstones.removesuffix(_TOMBSTONES)
 
 
-def find_topics(admin: Admin, prefix: str) -> FollowedTopics:
-    """Every table's topics under a prefix; none when nothing was published there yet. Raises Unreachable,
-    ConfigurationError."""
+def find_topics(admin: Admin, prefix: str, database: str | None) -> FollowedTopics:
+    """The topics of every table of a database under a prefix; none when nothing was published there yet. database:
+    None where there is only one. Raises Unreachable, ConfigurationError."""
     names = [*admin.list(f"{prefix}.")]
     tables = {name: table for name in names if (table := table_of_topic(prefix, name)) is not None}
-    for name, (_, shadow_table) in tables.items():
-        if any(name != other and shadow_table == tables[other][1] for other in tables):
-            raise ConfigurationError(
-                f"two databases under the prefix {prefix} have a table {shadow_table}: one must go",
-                hint="Publish each source under a topics.prefix of its own.",
-            )
+    databases = sorted({db for db, _ in tables.values()})
+    if database is None and len(databases) > 1:
+        raise ConfigurationError(
+            f"under the prefix {prefix} there are tables of several databases: {', '.join(databases)}",
+            hint="Set replica.database to one of them; the datasets of another are others, though named alike.",
+        )
+    tables = {name: table for name, table in tables.items() if database in (None, table[0])}
     beside = [f"{name}{_TOMBSTONES}" for name in tables]
     found = admin.describe([*tables, *(name for name in beside if name in names)])
     data = [found[name] for name in sorted(tables) if name in found]
@@ -87,6 +88,19 @@ def recorded(connection: apsw.Connection) -> dict[Lane, Recorded]:
         "SELECT topic, partition, topic_id, partition_count, next_offset, leader_epoch FROM partition_state"
     )
     return {Lane(row[0], row[1]): Recorded(*row[2:]) for row in rows}
+
+
+def followed_database(connection: apsw.Connection, prefix: str, wanted: str | None) -> str | None:
+    """The database that the file follows; None: it has none yet, and the configuration names none. Raises
+    ReplicaRefused when the configuration names another."""
+    topics = {data_topic_of(lane.topic) for lane in recorded(connection)}
+    have = {table[0] for topic in topics if (table := table_of_topic(prefix, topic)) is not None}
+    if wanted is not None and have - {wanted}:
+        raise ReplicaRefused(
+            f"the replica was built to follow the database {', '.join(sorted(have))}, the configuration says {wanted}",
+            hint="Run `vecsync replica replay`: it builds a file that follows what the configuration says.",
+        )
+    return next(iter(have), wanted)
 
 
 def check_filter(connection: apsw.Connection, wanted: str) -> None:

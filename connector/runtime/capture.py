@@ -52,7 +52,7 @@ def run_capture(
         if watch is not None:
             watch(done)
 
-    tables = [f"{db}.{table}" for db, table in followed_topics(settings)]
+    tables = [str(name) for name in followed_topics(settings)]
     log.info("capture starts", extra={"source": settings.source.url, "tables": tables, "until_current": until_current})
     for finding in require(settings):
         if finding.severity is Severity.WARNING:

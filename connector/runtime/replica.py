@@ -92,6 +92,7 @@ def wait_for(
 def _ends(settings: Settings) -> dict[Lane, int]:
     admin = open_broker(settings).admin()
     try:
-        return dict(admin.end_offsets(find_topics(admin, settings.topics.prefix).data_lanes))
+        topics = find_topics(admin, settings.topics.prefix, settings.replica.database)
+        return dict(admin.end_offsets(topics.data_lanes))
     finally:
         admin.close()

@@ -17,6 +17,7 @@ from connector.model import DatasetKey, DocKey, FloorKey, Key, Lane, PublishedPo
 from connector.publish import followed_topics
 from connector.settings import Settings
 from connector.topics import dead_letters_topic, partition_of, positions_topic
+from connector.upstream.tables import called, home_of
 from connector.wire import Event, decode_key, decode_position, decode_tombstone, decode_value
 
 Kind = Literal["data", "tombstones", "positions", "dlq"]
@@ -47,8 +48,9 @@ def topic_of(settings: Settings, kind: Kind, table: str | None) -> str:
         return positions_topic(settings.topics.prefix)
     if kind == "dlq":
         return dead_letters_topic(settings.topics.prefix)
-    for (_, name), topics in followed_topics(settings).items():
-        if table in (None, name):
+    home = home_of(settings.source)
+    for name, topics in followed_topics(settings).items():
+        if table in (None, called(name, home), str(name)):
             return topics.data if kind == "data" else topics.tombstones
     raise UsageError(f"table {table} is not followed", hint=f"source.tables has {', '.join(settings.source.tables)}.")
 

@@ -8,8 +8,8 @@ Ordinals count the changes of a transaction from 1, in the order of execution; a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from connector.errors import UnseenRows, UnsupportedChange
@@ -30,16 +30,12 @@ from connector.model import (
     PackedRows,
     SourceInfo,
 )
-from connector.settings import Mapping as ColumnNames
 from connector.source.binlog.events import RowsKind
 from connector.source.binlog.items import StatementItem
-from connector.source.binlog.rows import Row, RowPlan, Rows
+from connector.source.binlog.rows import Rows
 from connector.source.binlog.statements import StatementKind
-from connector.source.binlog.table_map import TableMap
 from connector.source.binlog_definitions import emptied
-from connector.source.binlog_names import named, refuse_members
-from connector.source.packing import DocumentColumns, packing
-from connector.upstream.discover import Column as Declared
+from connector.source.binlog_following import Followed, Following
 
 _FLOORS = {
     StatementKind.TRUNCATE: FloorReason.TRUNCATE,
@@ -47,73 +43,6 @@ _FLOORS = {
     StatementKind.RENAME: FloorReason.DROP,  # to a name that is not followed
     StatementKind.CREATE: FloorReason.DROP,  # OR REPLACE
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Following:
-    """What is followed in one database, and by which names. A `Selection` for the decoder.
-
-    tables: shadow table to whether the deletion of its dataset's row takes its documents with it (a foreign key
-    that cascades: the binlog hides those deletions). renames: whether a change of a dataset's name changes that of its
-    documents, which the binlog hides too. decode: makes what reads the values of a plan's rows; rows are not packed
-    then. columns: of these tables as they are now, for a log that does not name them; empty: such a log is refused.
-    ignores_case: names of tables in statements may be written in any case; here, and in table maps, they are in lower
-    case then.
-    """
-
-    db: str
-    tables: Mapping[str, bool]
-    names: ColumnNames
-    renames: bool = False
-    decode: Callable[[RowPlan], Callable[[Rows], list[Row]]] | None = None
-    columns: Mapping[str, Sequence[Declared]] = field(default_factory=dict)
-    ignores_case: bool = False
-
-    def follows(self, db: str, table: str) -> bool:
-        return db == self.db and (table in self.tables or table == self.names.dataset_table)
-
-    def plan(self, table: TableMap) -> RowPlan:
-        """Raises UnsupportedChange when a column that every shadow table has is not there."""
-        if not self.columns or any(column.name is not None for column in table.columns):
-            return self._plan(table)
-        plan = self._plan(named(table, self.columns[table.table]))
-        refuse_members(plan.table, plan.wanted)
-        return plan
-
-    def _plan(self, table: TableMap) -> RowPlan:
-        there = {column.name.lower() for column in table.columns if column.name is not None}
-        if table.table == self.names.dataset_table:
-            wanted = [n for n in _dataset_columns(self.names) if n in there or n == self.names.dataset_id]
-            plan = RowPlan(table, wanted)
-            plan.decode = None if self.decode is None else self.decode(plan)
-            return plan
-        required, optional = document_columns(self.names)
-        plan = RowPlan(table, [*required, *(name for name in optional if name.lower() in there)])
-        if self.decode is not None:
-            plan.decode = self.decode(plan)
-            return plan
-        created, updated = (plan.place(name) for name in optional)
-        plan.packing = packing(plan, DocumentColumns._make((*plan.wanted[: len(required)], created, updated)))
-        return plan
-
-
-def document_columns(names: ColumnNames) -> tuple[list[str], list[str]]:
-    """Those that must be there, and those that may be missing, in the order in which they are decoded."""
-    required = [
-        names.dataset_id,
-        names.id,
-        names.content,
-        names.meta,
-        names.embedding,
-        names.embedding_model,
-        names.scn,
-        names.archived,
-    ]
-    return required, [names.created_at, names.updated_at]
-
-
-def _dataset_columns(names: ColumnNames) -> list[str]:
-    return [names.dataset_id, "description", "source_uri", "last_scn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,22 +61,22 @@ class TransactionOrigin:
 
 
 def changes(
-    entries: Iterable[Rows | StatementItem], origin: TransactionOrigin, following: Following
+    entries: Iterable[Rows | StatementItem], origin: TransactionOrigin, followed: Followed
 ) -> Iterator[Change | PackedRows]:
     """In order of execution. Raises CorruptedLog and UnsupportedChange."""
-    ordinal = 0
+    ordinal, databases = 0, followed.databases
     for entry in entries:
         if isinstance(entry, StatementItem):
-            made: Iterator[Change] = _of_statement(entry, origin, following, ordinal)
-        elif entry.table.table == following.names.dataset_table:
-            made = _of_datasets(entry, origin, following, ordinal)
+            made: Iterator[Change] = _of_statement(entry, origin, followed, ordinal)
+        elif entry.table.table == databases[entry.table.db].names.dataset_table:
+            made = _of_datasets(entry, origin, databases[entry.table.db], ordinal)
         else:
             packed = _packed(entry, origin, ordinal)
             if packed is not None:
                 yield packed
                 ordinal += len(packed.rows)
                 continue
-            made = _of_documents(entry, origin, following, ordinal)
+            made = _of_documents(entry, origin, databases[entry.table.db], ordinal)
         for change in made:
             ordinal += 1
             yield change
@@ -295,16 +224,15 @@ def _of_datasets(rows: Rows, origin: TransactionOrigin, following: Following, or
                 yield change(Op.UPDATE, row)
 
 
-def _of_statement(
-    item: StatementItem, origin: TransactionOrigin, following: Following, ordinal: int
-) -> Iterator[Change]:
+def _of_statement(item: StatementItem, origin: TransactionOrigin, followed: Followed, ordinal: int) -> Iterator[Change]:
     """A floor where all rows of a table are gone; nothing where no row is another one than before. Raises UnseenRows
     for anything between."""
     statement = item.statement
     where = f"at {origin.file}:{origin.position}"
-    gone = emptied(item, where, following)
+    # All of them are looked at before anything is said of one: it may be named in several databases.
+    gone = [(db, table) for db, following in followed.databases.items() for table in emptied(item, where, following)]
     reason = _FLOORS.get(statement.kind, FloorReason.DROP)
-    for table in gone:
+    for db, table in gone:
         ordinal += 1
         order = CommitOrder(origin.epoch, origin.file_number, origin.position, ordinal)
-        yield Floor(FloorKey(None), order, reason, _info(origin, following.db, table, ordinal))
+        yield Floor(FloorKey(None), order, reason, _info(origin, db, table, ordinal))

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from connector.errors import UnseenRows, UnsupportedChange
+from connector.model import TableName
 from connector.settings import Mapping as ColumnNames
 from connector.source.binlog.items import StatementItem
-from connector.source.binlog.statements import Statement, StatementKind, TableName
+from connector.source.binlog.statements import Statement, StatementKind
 from connector.upstream.discover import Column as Declared
 
 _TEXTS = frozenset({"TEXT", "MEDIUMTEXT", "LONGTEXT"})
@@ -71,27 +72,27 @@ def emptied(item: StatementItem, where: str, followed: Followed) -> list[str]:
     kind, K = statement.kind, StatementKind
     if kind is K.DROP_DATABASE:
         if _same(statement.db, followed) == followed.db:
-            raise _unseen({datasets, *followed.tables}, item, where)
+            raise _unseen({datasets, *followed.tables}, item, where, followed)
         return []
     touched, came = _followed(statement.tables, followed), _followed(statement.renamed_to, followed)
     if not touched | came:
         return []
     if came or (kind is K.ALTER and statement.removes_rows):
-        raise _unseen(touched | came, item, where)
+        raise _unseen(touched | came, item, where, followed)
     renamed = kind is K.RENAME or bool(statement.renamed_to)
     if kind in (K.TRUNCATE, K.DROP_TABLE) or renamed or statement.removes_rows:
         if datasets in touched or _cascades_changed(statement, touched if kind is K.CREATE else set(), followed):
-            raise _unseen(touched, item, where)
+            raise _unseen(touched, item, where, followed)
         return sorted(touched)
     if kind is K.ALTER:
         for table in touched:
             _columns(table, item, where, followed)
     if followed.columns and (kind is K.CREATE or statement.columns or statement.converts):
         # What the columns were called before, or are called behind this, is not known.
-        raise _unseen(touched, item, where)
+        raise _unseen(touched, item, where, followed)
     if _cascades_changed(statement, touched, followed):
         raise UnseenRows(
-            f"{where} the foreign keys of {', '.join(sorted(touched))} changed, and with them what the deletion of a "
+            f"{where} the foreign keys of {_list(touched, followed)} changed, and with them what the deletion of a "
             f"dataset takes along: {item.query.sql[:200]}"
         )
     return []
@@ -135,11 +136,15 @@ def _columns(table: str, item: StatementItem, where: str, followed: Followed) ->
     if any(not (strict and change.to in lossless[part]) for change, part in changes) or (
         statement.converts and not strict
     ):
-        raise _unseen({table}, item, where)
+        raise _unseen({table}, item, where, followed)
 
 
-def _unseen(tables: set[str], item: StatementItem, where: str) -> UnseenRows:
+def _unseen(tables: set[str], item: StatementItem, where: str, followed: Followed) -> UnseenRows:
     return UnseenRows(
-        f"{where} a statement changed {', '.join(sorted(tables))} as a whole, and the log does not say which rows: "
+        f"{where} a statement changed {_list(tables, followed)} as a whole, and the log does not say which rows: "
         f"{item.query.sql[:200]}"
     )
+
+
+def _list(tables: set[str], followed: Followed) -> str:
+    return ", ".join(f"{followed.db}.{table}" for table in sorted(tables))

@@ -21,8 +21,8 @@ from connector.source.binlog.connection import dump_from_position
 from connector.source.binlog.decoder import Decoder
 from connector.source.binlog.gtid import GtidSet, MariadbGtidList
 from connector.source.binlog.server_errors import from_server
-from connector.source.binlog_changes import Following
 from connector.source.binlog_failover import OtherServer, executed_at
+from connector.source.binlog_following import Following, FollowingAll
 from connector.source.binlog_library import library_decoder
 from connector.source.binlog_proof import find_mark, refuse_another_log
 from connector.source.binlog_stream import BinlogStream, file_number
@@ -30,9 +30,9 @@ from connector.source.present import SqlRows
 from connector.source.snapshot import SnapshotPlan, SnapshottingStream
 from connector.source.snapshot_reader import SILENCE_S, SqlSnapshotReader
 from connector.source.twins import TwinCheck
-from connector.upstream.address import mysql_address
 from connector.upstream.discover import Column, TableShape, mysql_shape
 from connector.upstream.mysql import open_connection
+from connector.upstream.tables import called, followed_tables, home_of
 
 Connection: TypeAlias = "pymysql.Connection[Any]"
 
@@ -44,7 +44,8 @@ class BinlogSource:
         self._settings = settings
         self._source = settings.source
         self._prefix = settings.topics.prefix
-        self._db = mysql_address(self._source.url).database
+        self._home = home_of(self._source)
+        self._tables = followed_tables(self._source)
         self._connection: Connection | None = None
 
     def identity(self) -> SourceIdentity:
@@ -109,15 +110,20 @@ class BinlogSource:
         files = self._refuse_lost(after)
         shapes = self._shapes()
         by_library = self._source.reader == "mysql-replication"
-        following = Following(
-            self._db,
-            {shape.table: shape.cascades for shape in shapes},
-            self._source.mapping,
-            renames=any(shape.renames for shape in shapes),
-            decode=library_decoder(mariadb=identity.connector == "mariadb") if by_library else None,
-            columns=self._columns(shapes),
-            ignores_case=bool(self._row("SELECT @@lower_case_table_names")[0]),
-        )
+        ignores_case = bool(self._row("SELECT @@lower_case_table_names")[0])
+        databases = {}
+        for db in dict.fromkeys(shape.database for shape in shapes):
+            of_db = [shape for shape in shapes if shape.database == db]
+            databases[db] = Following(
+                db,
+                {shape.table: shape.cascades for shape in of_db},
+                self._source.mapping,
+                renames=any(shape.renames for shape in of_db),
+                decode=library_decoder(mariadb=identity.connector == "mariadb") if by_library else None,
+                columns=self._columns(of_db),
+                ignores_case=ignores_case,
+            )
+        following = FollowingAll(databases)
         twins = TwinCheck(shapes, self._source.mapping.dataset_table, self._rows)
         file = after.open_file or after.file
         position = after.open_position if after.open_file else after.position
@@ -180,9 +186,9 @@ class BinlogSource:
             connector=identity.connector,
             name=self._prefix,
             server_id=identity.server_id,
-            db=self._db,
+            db=self._home,
             dataset_table=self._source.mapping.dataset_table,
-            tables=self._source.tables,
+            tables=[called(name, self._home) for name in self._tables],
         )
 
     def close(self) -> None:
@@ -249,11 +255,11 @@ class BinlogSource:
         """Of the followed tables. Raises PreflightRefused when one does not exist, or loses rows unlogged: both may
         have become so since the source was checked."""
         found = []
-        for table in self._source.tables:
+        for name in self._tables:
             with _answers():
-                shape = mysql_shape(self._open(), self._db, table, self._source.mapping)
+                shape = mysql_shape(self._open(), *name, self._source.mapping)
             if not shape.exists:
-                raise PreflightRefused(f"there is no table {self._db}.{table} on the source")
+                raise PreflightRefused(f"there is no table {name} on the source")
             for key in shape.hidden:
                 raise PreflightRefused(
                     f"rows of {key.table} change or go by a foreign key ({key.refers} {key.does}), and are not logged"

@@ -32,7 +32,8 @@ from connector.source.binlog.items import (
 from connector.source.binlog.marks import MARKING, Marks
 from connector.source.binlog.rows import Rows
 from connector.source.binlog_bridge import Bridge
-from connector.source.binlog_changes import Following, TransactionOrigin, changes
+from connector.source.binlog_changes import TransactionOrigin, changes
+from connector.source.binlog_following import Followed
 from connector.source.binlog_skip import GTIDS, Skip
 from connector.source.row_buffer import RowBuffer
 from connector.source.twins import TwinCheck
@@ -77,7 +78,7 @@ class BinlogStream:
         self,
         reader: EventReader,
         decoder: Decoder,
-        following: Following,
+        following: Followed,
         after: SourcePosition,
         *,
         connector: str,

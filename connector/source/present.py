@@ -12,13 +12,14 @@ from typing import Any
 import pymysql
 
 from connector.errors import UnsupportedChange
-from connector.model import CommitOrder, DatasetKey, SourceInfo
+from connector.model import CommitOrder, DatasetKey, SourceInfo, TableName
 from connector.source import Row, RowKey, Rows
 from connector.source.binlog_stream import file_number
 from connector.source.snapshot import SnapshotPlan, XaName
 from connector.source.snapshot_reader import CHUNK_BYTES, SqlSnapshotReader
 from connector.source.snapshot_rows import TableRows, size_of
 from connector.source.snapshot_visibility import query
+from connector.upstream.tables import called
 
 _FIRST_STEP = 4  # rows of 16 MB are met one day; the steps double while they are small
 
@@ -74,7 +75,8 @@ class SqlRows:
 
     def read(self, table: str, keys: Collection[RowKey], low: CommitOrder, xa: Collection[XaName]) -> Rows | None:
         plan = self._plan
-        table = plan.dataset_table if any(isinstance(key, DatasetKey) for key in keys) else table
+        if any(isinstance(key, DatasetKey) for key in keys):
+            table = called(TableName(plan.place(table).db, plan.dataset_table), plan.db)
         wanted, read = list(keys), list[RowKey]()
 
         def select(connection: pymysql.Connection[Any], rows_of: TableRows) -> dict[RowKey, Row]:
@@ -85,7 +87,8 @@ class SqlRows:
         if chunk is None:
             return None
         file, position = chunk.high
-        info = SourceInfo(plan.connector, plan.name, 0, False, plan.db, table, plan.server_id, None, file, position, 0)
+        at = plan.place(table)
+        info = SourceInfo(plan.connector, plan.name, 0, False, *at, plan.server_id, None, file, position, 0)
         return Rows(chunk.rows, read, CommitOrder(low.epoch, file_number(file), position, 0), info)
 
     def close(self) -> None:

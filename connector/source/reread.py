@@ -60,14 +60,17 @@ class _Pending:
 
     def passed(self, change: Change | PackedRows) -> None:
         """The stream yielded this change on the way."""
+        of, here = change.source, self.info
+        if of.db != here.db:
+            return
         if isinstance(change, PackedRows):
-            if change.source.table == self.table:
+            if of.table == here.table:
                 for row in change.rows:
                     self.rows.pop(packed_key(row), None)
         elif not isinstance(change, Floor):
-            if isinstance(change, DatasetChange) or change.source.table == self.table:
+            if isinstance(change, DatasetChange) or of.table == here.table:
                 self.rows.pop(change.key, None)
-        elif change.source.table == self.table and change.order > self.low:
+        elif of.table == here.table and change.order > self.low:
             # The floor that ends a snapshot is a lower one: what was read here stands above it.
             for key in self.rows:
                 if isinstance(key, DocKey) and change.key.dataset_id in (None, key.dataset_id):

@@ -49,10 +49,12 @@ from connector.model import (
     SnapshotProgress,
     SourceInfo,
     SourcePosition,
+    TableName,
     Transaction,
 )
 from connector.source import Stream
 from connector.source.binlog_stream import file_number
+from connector.upstream.tables import called, named
 from connector.wire import packed_key
 
 log = logging.getLogger("connector.source.snapshot")
@@ -108,7 +110,8 @@ class SnapshotReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPlan:
-    """What is read, in this order; its rows are published under `name` (the topic prefix)."""
+    """What is read, in this order; its rows are published under `name` (the topic prefix). tables: `table` of the
+    database `db`, or `database.table`; dataset_table: in each database."""
 
     connector: str
     name: str
@@ -120,7 +123,21 @@ class SnapshotPlan:
     @property
     def order(self) -> tuple[str, ...]:
         """Datasets first: a replica then knows a document's dataset when the document comes."""
-        return (self.dataset_table, *self.tables)
+        found: list[str] = []
+        for table in self.tables:
+            datasets = called(TableName(self.place(table).db, self.dataset_table), self.db)
+            found += [table] if datasets in found else [datasets, table]
+        return tuple(found)
+
+    def place(self, table: str) -> TableName:
+        return named(table, self.db)
+
+    def table(self, source: SourceInfo) -> str:
+        """The table that a change is of."""
+        return called(TableName(source.db, source.table), self.db)
+
+    def holds_datasets(self, table: str) -> bool:
+        return self.place(table).table == self.dataset_table
 
 
 class _Pending:
@@ -130,10 +147,11 @@ class _Pending:
     a chunk that comes to its mark with any is thrown away and read again.
     """
 
-    __slots__ = ("after", "high", "rows", "table", "unread")
+    __slots__ = ("after", "high", "place", "rows", "table", "unread")
 
-    def __init__(self, table: str, chunk: Chunk, after: SnapshotProgress | None) -> None:
+    def __init__(self, table: str, place: TableName, chunk: Chunk, after: SnapshotProgress | None) -> None:
         self.table = table
+        self.place = place
         self.rows: dict[RowKey, Row | None] = dict(chunk.rows)
         self.high = chunk.high
         self.after = after
@@ -141,7 +159,8 @@ class _Pending:
 
     def drop(self, change: Change | PackedRows) -> None:
         """The stream yielded this change within the window."""
-        if change.source.table != self.table:
+        source = change.source
+        if source.table != self.place.table or source.db != self.place.db:
             return
         if isinstance(change, PackedRows):
             for row in change.rows:
@@ -263,7 +282,7 @@ class SnapshottingStream:
             if pending is not None:
                 pending.drop(change)
             if isinstance(change, Floor) and change.key.dataset_id == self._dataset():
-                self._floored(change.source.table)
+                self._floored(self._plan.table(change.source))
                 transaction.after = self._marked(after)
             yield change
         if pending is not None:
@@ -305,8 +324,9 @@ class SnapshottingStream:
         self._waiting_since, self._pause_s = None, _LISTEN_S
         self._xa.clear()
         self._progress = progress
-        self._pending = _Pending(progress.table, chunk, self._following(progress, chunk, low.epoch))
-        if progress.datasets and progress.table == self._plan.dataset_table and progress.last_key is None:
+        following = self._following(progress, chunk, low.epoch)
+        self._pending = _Pending(progress.table, self._plan.place(progress.table), chunk, following)
+        if progress.datasets and self._plan.holds_datasets(progress.table) and progress.last_key is None:
             self._pending.rows.setdefault(DatasetKey(progress.datasets[0]), None)
         return True
 
@@ -379,7 +399,7 @@ class SnapshottingStream:
         """Snapshot rows have no time of commit."""
         plan = self._plan
         return SourceInfo(
-            plan.connector, plan.name, 0, True, plan.db, table, plan.server_id, None, at.file, at.position, 0
+            plan.connector, plan.name, 0, True, *plan.place(table), plan.server_id, None, at.file, at.position, 0
         )
 
 

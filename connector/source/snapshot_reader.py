@@ -18,9 +18,9 @@ from connector.settings import SourceSettings
 from connector.source.snapshot import Chunk, XaName
 from connector.source.snapshot_rows import Row, RowKey, TableRows, dataset_rows, document_rows, size_of
 from connector.source.snapshot_visibility import MariadbVisibility, MysqlVisibility, Visibility, query
-from connector.upstream.address import mysql_address
 from connector.upstream.discover import mysql_shape
 from connector.upstream.mysql import mysql_error, open_connection
+from connector.upstream.tables import followed_tables, home_of, named
 
 Connection: TypeAlias = "pymysql.Connection[Any]"
 
@@ -56,7 +56,7 @@ class SqlSnapshotReader:
         self._identity = identity
         self._chunk_bytes = chunk_bytes
         self._silence_s = silence_s
-        self._database = mysql_address(source.url).database
+        self._home = home_of(source)
         self._connection: Connection | None = None
         self._visibility: Visibility | None = None
         self._tables: dict[str, TableRows] = {}
@@ -146,12 +146,12 @@ class SqlSnapshotReader:
     def _rows_of(self, connection: Connection, table: str) -> TableRows:
         found = self._tables.get(table)
         if found is None:
-            mapping = self._source.mapping
-            if table == mapping.dataset_table:
-                shape = mysql_shape(connection, self._database, self._source.tables[0], mapping)
-                found = dataset_rows(shape, mapping)
+            mapping, name = self._source.mapping, named(table, self._home)
+            if name.table == mapping.dataset_table:
+                beside = next(other for other in followed_tables(self._source) if other.db == name.db)
+                found = dataset_rows(mysql_shape(connection, *beside, mapping), mapping)
             else:
-                shape = mysql_shape(connection, self._database, table, mapping)
+                shape = mysql_shape(connection, *name, mapping)
                 found = document_rows(shape)
                 if (shape.engine or "").lower() in _NOT_TRANSACTIONAL:
                     raise PreflightRefused(

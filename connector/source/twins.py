@@ -73,7 +73,8 @@ def _query(shape: TableShape, dataset_table: str) -> tuple[str, int] | None:
 
     def spellings(table: str, column: str) -> str:
         c = quoted(column, "mysql")
-        return f"SELECT MIN({c}) FROM {quoted(table, 'mysql')} WHERE {c} = %s GROUP BY CAST({c} AS BINARY)"
+        name = f"{quoted(shape.database, 'mysql')}.{quoted(table, 'mysql')}"
+        return f"SELECT MIN({c}) FROM {name} WHERE {c} = %s GROUP BY CAST({c} AS BINARY)"
 
     owner = next((c for c in shape.dataset_columns if c.name == "dataset_id"), None)
     parts = [spellings(shape.table, key.name)]

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
+from connector.errors import UsageError
 from connector.settings import SourceSettings
-from connector.upstream.address import mysql_address, sqlite_path
+from connector.upstream.address import sqlite_path
+from connector.upstream.tables import followed_tables, home_of, named
 from connector.upstream.triggers import shadow_log_triggers
 
 __all__ = ["ListedRow", "StoredRow", "Upstream", "UpstreamRow", "connect", "shadow_log_triggers"]
@@ -95,15 +97,21 @@ class Upstream(Protocol):
 
 
 def connect(source: SourceSettings, table: str | None = None, *, create: bool = False) -> Upstream:
-    """The source database, for writing to `table` (the first of source.tables unless said).
+    """The source database, for writing to `table` (the first of source.tables unless said), which may be written
+    `database.table` as there.
 
-    create: make a SQLite file that does not exist; otherwise that is a ConfigurationError.
+    create: make a SQLite file that does not exist; otherwise that is a ConfigurationError. Raises UsageError for what
+    names no table.
     """
-    chosen = table or source.tables[0]
     if source.kind == "sqlite":
         from connector.upstream.sqlite import SqliteUpstream, open_writer
 
-        return SqliteUpstream(open_writer(sqlite_path(source.url), create=create), chosen, source.mapping)
+        db = open_writer(sqlite_path(source.url), create=create)
+        return SqliteUpstream(db, table or source.tables[0], source.mapping)
     from connector.upstream.mysql import MysqlUpstream, open_connection
 
-    return MysqlUpstream(open_connection(source), mysql_address(source.url).database, chosen, source.mapping)
+    try:
+        chosen = followed_tables(source)[0] if table is None else named(table, home_of(source))
+    except ValueError as error:
+        raise UsageError(f"{table!r} names no table", hint="Write `table`, or `database.table`.") from error
+    return MysqlUpstream(open_connection(source, chosen.db), chosen.db, chosen.table, source.mapping)

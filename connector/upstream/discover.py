@@ -165,13 +165,14 @@ def discover(source: SourceSettings, table: str) -> TableShape:
             raise sqlite_error(error, str(path)) from error
         finally:
             db.close()
-    from connector.upstream.address import mysql_address
     from connector.upstream.mysql import mysql_errors, open_connection
+    from connector.upstream.tables import home_of, named
 
     connection = open_connection(source)
+    name = named(table, home_of(source))
     try:
         with mysql_errors("the catalogue"):
-            return mysql_shape(connection, mysql_address(source.url).database, table, source.mapping)
+            return mysql_shape(connection, name.db, name.table, source.mapping)
     finally:
         connection.close()
 

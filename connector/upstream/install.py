@@ -13,6 +13,7 @@ import apsw
 import pymysql
 
 from connector.errors import ConfigurationError
+from connector.model import TableName
 from connector.settings import Mapping, SourceSettings
 from connector.upstream import mysql_schema, sqlite_schema
 from connector.upstream.address import mysql_address, sqlite_path
@@ -20,6 +21,7 @@ from connector.upstream.discover import Column, TableShape, mysql_shape, sqlite_
 from connector.upstream.mysql import mysql_errors, open_connection
 from connector.upstream.names import SCN_TABLE, quoted
 from connector.upstream.sqlite import open_writer, sqlite_error
+from connector.upstream.tables import followed_tables
 
 _LOG_COLUMNS = {"dataset_id", "shadow_table", "scn", "op", "document_id", "payload"}
 
@@ -145,19 +147,24 @@ def stale_sqlite_triggers(db: apsw.Connection, shapes: Sequence[TableShape], map
 
 
 def _install_mysql(source: SourceSettings, dry_run: bool) -> Sequence[str]:
-    database, mapping = mysql_address(source.url).database, source.mapping
+    at = mysql_address(source.url).database
     connection = open_connection(source)
     done: list[str] = []
-    made: set[str] = set()
+    made: set[TableName] = set()
     try:
         with mysql_errors("the installation"):
-            for table in source.tables:
-                for name, sql in _missing_mysql(connection, database, table, mapping):
-                    if name not in made:
-                        made.add(name)
-                        done.append(sql)
-                        if not dry_run:
-                            _run(connection, sql)
+            # Database by database: the statements name tables of the default one.
+            for database, table in sorted(followed_tables(source), key=lambda name: (name.db != at, name.db)):
+                for name, sql in _missing_mysql(connection, database, table, source.mapping):
+                    if TableName(database, name) in made:
+                        continue
+                    made.add(TableName(database, name))
+                    statements = [sql] if database == at else [f"USE {quoted(database, 'mysql')}", sql]
+                    at = database
+                    done += statements
+                    if not dry_run:
+                        for statement in statements:
+                            _run(connection, statement)
     finally:
         connection.close()
     return done

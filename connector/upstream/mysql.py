@@ -52,8 +52,9 @@ class _Connection(_PyMySQL):
         return sslp or unchecked_context()
 
 
-def open_connection(source: SourceSettings) -> pymysql.Connection[Any]:
-    """A session in UTC, utf8mb4 and strict mode, committing each statement by itself.
+def open_connection(source: SourceSettings, database: str | None = None) -> pymysql.Connection[Any]:
+    """A session in UTC, utf8mb4 and strict mode, committing each statement by itself. database: its default one, that
+    of source.url unless said.
 
     With `source.tls` it is encrypted or refused, with `source.plaintext` neither; otherwise PyMySQL encrypts where the
     server offers it, and checks no certificate. Raises Unreachable, AuthenticationFailed, CertificateRefused,
@@ -71,7 +72,7 @@ def open_connection(source: SourceSettings) -> pymysql.Connection[Any]:
             port=address.port,
             user=address.user,
             password=source.password.get_secret_value() if source.password else "",
-            database=address.database,
+            database=database or address.database,
             charset="utf8mb4",
             autocommit=True,
             connect_timeout=patience_s,

@@ -7,12 +7,14 @@ in every event.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import apsw
 import pymysql
 
 from connector.errors import ConfigurationError, PreflightRefused, Unreachable
+from connector.model import TableName
 from connector.settings import Mapping, Settings, SourceSettings
 from connector.upstream.address import mysql_address, sqlite_path
 from connector.upstream.ask import ACCESS_DENIED, denied, grants, rows
@@ -34,6 +36,7 @@ from connector.upstream.mysql import mysql_errors, open_connection
 from connector.upstream.names import quoted
 from connector.upstream.sqlite import open_reader, sqlite_error
 from connector.upstream.sqlite_schema import CHANGE_LOG, SOURCE_TABLE
+from connector.upstream.tables import called, followed_tables
 
 _INSTALL = "-- vecsync source install"
 _SYNTAX = 1064
@@ -152,9 +155,13 @@ def _mysql(settings: Settings) -> list[Finding]:
             by_library = source.reader == "mysql-replication"
             if by_library:
                 found += library_server_findings(variables, mariadb=mariadb)
-            found += case_findings(variables, [database, *source.tables, source.mapping.dataset_table])
-            found += _account(connection, database, source.tables, source.mapping, mariadb=mariadb)
-            found += _filters(connection, database)
+            tables = followed_tables(source)
+            databases = list(dict.fromkeys(name.db for name in tables))
+            parts = [part for name in tables for part in name]
+            found += case_findings(variables, list(dict.fromkeys([database, *parts, source.mapping.dataset_table])))
+            datasets = [TableName(name, source.mapping.dataset_table) for name in databases]
+            found += _account(connection, database, [*tables, *datasets], mariadb=mariadb)
+            found += _filters(connection, databases)
             try:
                 is_replica = bool(rows(connection, "SHOW REPLICA STATUS"))
             except pymysql.OperationalError as error:
@@ -173,19 +180,34 @@ def _mysql(settings: Settings) -> list[Finding]:
                     )
             if is_replica:
                 found += replica_findings(variables, mariadb=mariadb)
-            for table in source.tables:
-                shape = mysql_shape(connection, database, table, source.mapping)
-                found += table_findings(shape, source.mapping, "mysql")
-                if by_library:
-                    found += library_table_findings(shape, source.mapping)
-                if shape.triggers and not any(not t.body or logs(t.body, source.mapping) for t in shape.triggers):
-                    what = f"no trigger of {table} writes to {source.mapping.log_table}"
-                    why = "deletions carry no change number of their own; their place in the log orders them"
-                    found.append(Finding("no_triggers", Severity.INFO, what, why, _INSTALL))
-                found += _mysql_twins(connection, shape, source.mapping)
+            for name in tables:
+                of_table = _mysql_table(connection, name, source.mapping, by_library=by_library)
+                found += of_table if name.db == database else [_elsewhere(name.db, finding) for finding in of_table]
             return found
     finally:
         connection.close()
+
+
+def _mysql_table(
+    connection: pymysql.Connection[Any], name: TableName, mapping: Mapping, *, by_library: bool
+) -> list[Finding]:
+    shape = mysql_shape(connection, *name, mapping)
+    found = table_findings(shape, mapping, "mysql")
+    if by_library:
+        found += library_table_findings(shape, mapping)
+    if shape.triggers and not any(not t.body or logs(t.body, mapping) for t in shape.triggers):
+        what = f"no trigger of {name.table} writes to {mapping.log_table}"
+        why = "deletions carry no change number of their own; their place in the log orders them"
+        found.append(Finding("no_triggers", Severity.INFO, what, why, _INSTALL))
+    return found + _mysql_twins(connection, shape, mapping)
+
+
+def _elsewhere(database: str, finding: Finding) -> Finding:
+    """Of a table in another database than that of source.url: says so, and mends it there."""
+    mend = finding.mend_sql
+    if any(not line.startswith("--") for line in mend.splitlines()):
+        mend = f"USE {quoted(database, 'mysql')};\n{mend}"
+    return replace(finding, what=f"in database {database}: {finding.what}", mend_sql=mend)
 
 
 def _mysql_log(
@@ -201,9 +223,9 @@ def _mysql_log(
 
 
 def _account(
-    connection: pymysql.Connection[Any], database: str, tables: Sequence[str], mapping: Mapping, *, mariadb: bool
+    connection: pymysql.Connection[Any], home: str, tables: Sequence[TableName], *, mariadb: bool
 ) -> list[Finding]:
-    """By trying where that does no harm, otherwise by the grants."""
+    """By trying where that does no harm, otherwise by the grants. tables: those of datasets among them."""
     found = []
     who = _account_name(connection)
     if not _global_privileges(connection, mariadb=mariadb) & {"REPLICATION SLAVE", "ALL PRIVILEGES"}:
@@ -227,10 +249,10 @@ def _account(
                 f"GRANT {monitor} ON *.* TO {who};",
             )
         )
-    for table in (*tables, mapping.dataset_table):
-        if denied(connection, f"SELECT 1 FROM {quoted(table, 'mysql')} LIMIT 0"):
-            name = f"{quoted(database, 'mysql')}.{quoted(table, 'mysql')}"
-            what = f"{who} may not read {table}"
+    for table in tables:
+        name = f"{quoted(table.db, 'mysql')}.{quoted(table.table, 'mysql')}"
+        if denied(connection, f"SELECT 1 FROM {name} LIMIT 0"):
+            what = f"{who} may not read {called(table, home)}"
             why = "a snapshot reads it, and its columns cannot be seen without"
             found.append(Finding("privilege_select", Severity.ERROR, what, why, f"GRANT SELECT ON {name} TO {who};"))
     return found
@@ -246,7 +268,7 @@ def _global_privileges(connection: pymysql.Connection[Any], *, mariadb: bool) ->
     return {name for listed, scope in grants(connection, mariadb=mariadb) if scope == "*.*" for name in listed}
 
 
-def _filters(connection: pymysql.Connection[Any], database: str) -> list[Finding]:
+def _filters(connection: pymysql.Connection[Any], databases: Sequence[str]) -> list[Finding]:
     """binlog_do_db and binlog_ignore_db, which are no variables."""
     for sql in ("SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"):
         try:
@@ -262,23 +284,27 @@ def _filters(connection: pymysql.Connection[Any], database: str) -> list[Finding
         only, ignored = (found[0][2] or "", found[0][3] or "") if found else ("", "")
         named = (("binlog_do_db", only), ("binlog_ignore_db", ignored))
         filters = ", ".join(f"{name} is {value}" for name, value in named if value)
-        if (only and database not in only.split(",")) or database in ignored.split(","):
-            return [
-                Finding(
-                    "binlog_filter",
-                    Severity.ERROR,
-                    f"the server does not log changes of {database} ({filters})",
-                    "changes cannot be read",
-                    "-- remove binlog_do_db and binlog_ignore_db from the server's option file, then restart it",
-                )
-            ]
+        unlogged = [
+            Finding(
+                "binlog_filter",
+                Severity.ERROR,
+                f"the server does not log changes of {database} ({filters})",
+                "changes cannot be read",
+                "-- remove binlog_do_db and binlog_ignore_db from the server's option file, then restart it",
+            )
+            for database in databases
+            if (only and database not in only.split(",")) or database in ignored.split(",")
+        ]
+        if unlogged:
+            return unlogged
         if only or ignored:
             return [
                 Finding(
                     "binlog_filter",
                     Severity.WARNING,
                     f"the server filters its binlog ({filters})",
-                    f"a change of {database} made while another database is the default one may not be logged",
+                    f"a change of {', '.join(databases)} made while another database is the default one may not be "
+                    "logged",
                     "-- remove binlog_do_db and binlog_ignore_db from the server's option file, then restart it",
                 )
             ]
@@ -292,10 +318,10 @@ def _mysql_twins(connection: pymysql.Connection[Any], shape: TableShape, mapping
     owner = next((c for c in shape.dataset_columns if c.name == "dataset_id"), None)
     if key is None or not ignores_case(key, "mysql"):
         return []
-    t, c = quoted(shape.table, "mysql"), quoted(key.name, "mysql")
+    t, c = f"{quoted(shape.database, 'mysql')}.{quoted(shape.table, 'mysql')}", quoted(key.name, "mysql")
     spellings = f"SELECT DISTINCT {c} AS name, CAST({c} AS BINARY) AS spelling FROM {t}"
     if owner is not None and owner.collation == key.collation:
-        datasets = quoted(mapping.dataset_table, "mysql")
+        datasets = f"{quoted(shape.database, 'mysql')}.{quoted(mapping.dataset_table, 'mysql')}"
         spellings += f" UNION SELECT dataset_id, CAST(dataset_id AS BINARY) FROM {datasets}"
     query = (
         f"SELECT MIN(name), GROUP_CONCAT(HEX(spelling)) FROM ({spellings}) s"

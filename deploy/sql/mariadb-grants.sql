@@ -13,6 +13,7 @@ CREATE USER IF NOT EXISTS 'vecsync_capture'@'%' IDENTIFIED BY 'change-me-1';
 GRANT REPLICATION SLAVE, BINLOG MONITOR, SLAVE MONITOR ON *.* TO 'vecsync_capture'@'%';
 GRANT SELECT ON app.shadow_vec_docs TO 'vecsync_capture'@'%';
 GRANT SELECT ON app.vec_dataset TO 'vecsync_capture'@'%';
+-- Both again for each further table in source.tables, and for vec_dataset in its database.
 -- With `source.reader: shadow_log` it needs no REPLICATION privilege, but this:
 -- GRANT SELECT ON app.vec_shadow_log TO 'vecsync_capture'@'%';
 

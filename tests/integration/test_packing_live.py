@@ -13,7 +13,8 @@ from connector.source.binlog.decoder import Decoder
 from connector.source.binlog.events import EventType
 from connector.source.binlog.rows import RowPlan, Rows
 from connector.source.binlog.table_map import TableMap
-from connector.source.binlog_changes import Following, TransactionOrigin, changes
+from connector.source.binlog_changes import TransactionOrigin, changes
+from connector.source.binlog_following import Following
 from tests.integration.test_binlog_live import dump, head
 from tests.servers.model import SqlDatabase
 from tests.system.packed import records

@@ -330,12 +330,26 @@ def test_a_table_that_is_published_later_is_followed_too(
         running.end()
 
 
-def test_two_tables_of_one_name_are_refused(log: Log, settings: Settings) -> None:
+def test_a_replica_follows_one_database_of_several(log: Log, settings: Settings, tmp_path: Path) -> None:
     other = Log(log.broker)
     other.topics = table_topics("t", "another", "shadow_vec_docs")
     other.create()
-    with pytest.raises(ConfigurationError, match="two databases"):
+    log.publish(put("a", "x", at(1)))
+    other.publish(put("a", "y", at(2)))
+    with pytest.raises(ConfigurationError, match="several databases: another, app"):
         catch_up(settings, log)
+    here, there = (configured(tmp_path / name, database=name) for name in ("app", "another"))
+    for chosen, found in (here, [("a", "x")]), (there, [("a", "y")]):
+        chosen.replica.path.parent.mkdir()
+        catch_up(chosen, log)
+        assert ids(chosen) == found
+    log.publish(put("a", "z", at(3)))
+    unsaid = configured(tmp_path / "app")
+    catch_up(unsaid, log)  # as before
+    assert ids(unsaid) == [("a", "x"), ("a", "z")]
+    with pytest.raises(ReplicaRefused, match=r"follow the database app, the configuration says another") as caught:
+        catch_up(configured(tmp_path / "app", database="another"), log)
+    assert "replica replay" in caught.value.hint
 
 
 def test_no_reader_sees_a_part_of_a_transaction(log: Log, tmp_path: Path) -> None:

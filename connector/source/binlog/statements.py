@@ -12,6 +12,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from connector.errors import CorruptedLog
+from connector.model import TableName
 from connector.source.binlog.alterations import ColumnChange, alterations, cascades_from
 from connector.source.binlog.heads import Xid
 from connector.source.binlog.lexer import Token, tokens
@@ -38,14 +39,6 @@ class StatementKind(Enum):
     DATA = auto()  # rows changed by a statement that was logged as text
     OTHER = auto()  # touches no row of a table: accounts, routines, views, indexes, maintenance
     UNKNOWN = auto()
-
-
-class TableName(NamedTuple):
-    db: str
-    table: str
-
-    def __str__(self) -> str:
-        return f"{self.db}.{self.table}"
 
 
 class Statement(NamedTuple):

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.errors import CorruptedLog
+from connector.model import TableName
 from connector.source.binlog.alterations import ColumnChange
 from connector.source.binlog.heads import Xid
 from connector.source.binlog.lexer import tokens
 from connector.source.binlog.query import Query, parse_query
-from connector.source.binlog.statements import Statement, StatementKind, TableName, classify
+from connector.source.binlog.statements import Statement, StatementKind, classify
 from tests.unit.binlog.cells import patiently
 from tests.unit.binlog.writer import query_body
 

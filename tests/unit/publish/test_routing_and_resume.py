@@ -17,6 +17,7 @@ from connector.model import (
     FloorReason,
     Op,
     SourceInfo,
+    TableName,
     TombstoneReason,
 )
 from connector.publish.resume import Tail
@@ -26,7 +27,7 @@ from connector.wire import decode_key, decode_tombstone
 
 TOPICS = table_topics("p", "app", "shadow_vec_docs")
 OTHER = table_topics("p", "app", "more")
-ROUTER = Router({("app", "shadow_vec_docs"): TOPICS, ("app", "more"): OTHER}, 4)
+ROUTER = Router({TableName("app", "shadow_vec_docs"): TOPICS, TableName("app", "more"): OTHER}, 4)
 
 
 def source(table: str = "shadow_vec_docs") -> SourceInfo:

@@ -11,8 +11,8 @@ from connector.settings import Mapping as ColumnNames
 from connector.source.binlog.items import StatementItem
 from connector.source.binlog.query import Query
 from connector.source.binlog.statements import classify
-from connector.source.binlog_changes import Following
 from connector.source.binlog_definitions import emptied
+from connector.source.binlog_following import Following
 
 NAMES = ColumnNames(content="body", created_at="born")
 FOLLOWING = Following("app", {"docs": True, "notes": False}, NAMES)

@@ -9,7 +9,7 @@ from connector.settings import Mapping as ColumnNames
 from connector.source.binlog.charsets import charset_name
 from connector.source.binlog.table_map import Column, TableMap
 from connector.source.binlog.table_map import ColumnType as C
-from connector.source.binlog_changes import Following
+from connector.source.binlog_following import Following
 from connector.source.binlog_names import named
 from connector.upstream.discover import Column as Declared
 

@@ -9,7 +9,7 @@ from connector.errors import ConnectionLost
 from connector.model import SourceIdentity, SourcePosition
 from connector.settings import Mapping as ColumnNames
 from connector.source.binlog.decoder import Decoder
-from connector.source.binlog_changes import Following
+from connector.source.binlog_following import Following
 from connector.source.binlog_stream import BinlogStream
 from tests.unit.binlog.writer import Log
 

@@ -17,7 +17,7 @@ from connector.source.binlog.events import RowsKind
 from connector.source.binlog.rows import Rows
 from connector.source.binlog.table_map import ColumnType as C
 from connector.source.binlog.table_map import parse_table_map
-from connector.source.binlog_changes import Following
+from connector.source.binlog_following import Following
 from connector.source.binlog_library import library_decoder
 from tests.unit.binlog.cells import BINARY, UTF8MB4, bits, cells, decimals, integers, patiently, reals, strings
 from tests.unit.binlog.writer import Cell, Column, Table, datetime2_bytes

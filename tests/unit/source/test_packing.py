@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.errors import CorruptedLog, UnsupportedChange
-from connector.model import DocChange, Op, PackedRows
+from connector.model import DocChange, Op, PackedRows, TableName
 from connector.publish.routing import Router
 from connector.settings import Mapping as ColumnNames
 from connector.source.binlog.events import RowsKind
 from connector.source.binlog.rows import Rows
 from connector.source.binlog.table_map import ColumnType as C
 from connector.source.binlog.table_map import parse_table_map
-from connector.source.binlog_changes import Following, TransactionOrigin, changes
+from connector.source.binlog_changes import TransactionOrigin, changes
+from connector.source.binlog_following import Following
 from connector.topics import table_topics
 from connector.wire import DocEncoder, TransactionInfo, encode_value
 from tests.system.packed import records
@@ -195,7 +196,7 @@ def test_a_truncated_event_never_reads_as_rows() -> None:
 def test_records_of_packed_rows_are_those_of_their_changes() -> None:
     """Lane, key and order too, by which a restart skips what stands, and the change, which dead letters carry."""
     topics = table_topics("p", "app", "docs")
-    router, encoder = Router({("app", "docs"): topics}, 4), DocEncoder()
+    router, encoder = Router({TableName("app", "docs"): topics}, 4), DocEncoder()
     cells = [document(dataset_id=cell(C.VARCHAR, f"d{n}", nullable=False)) for n in range(3)]
     written = b"".join(map(whole, cells))
     (packed,) = changes([rows(RowsKind.WRITE, cells[0], written)], ORIGIN, FOLLOWING)

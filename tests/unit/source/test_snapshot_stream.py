@@ -18,6 +18,7 @@ from connector.model import (
     Op,
     SnapshotProgress,
     SourceIdentity,
+    SourceInfo,
     SourcePosition,
     Transaction,
 )
@@ -238,3 +239,18 @@ def test_waiting_for_long_is_said(caplog: pytest.LogCaptureFixture) -> None:
         for _ in range(2000):
             stream.next(0.05)
     assert "waits for them" in caplog.text
+
+
+def test_the_datasets_of_each_database_come_before_its_tables() -> None:
+    plan = replace(PLAN, tables=("docs", "other.docs", "other.more", "more"))
+    assert plan.order == ("sets", "docs", "other.sets", "other.docs", "other.more", "more")
+    assert [table for table in plan.order if plan.holds_datasets(table)] == ["sets", "other.sets"]
+
+
+def test_a_row_of_another_database_is_another_row() -> None:
+    rows = Chunk({AX: document("here"), AY: document("here")}, ("A", "x"), LogEnd(FILE, 0))
+    pending = snapshot._Pending("docs", PLAN.place("docs"), rows, None)
+    for db, key in ("other", AX), ("db", AY):
+        info = SourceInfo("mysql", "p", 0, False, db, "docs", 1, None, FILE, 9, 1)
+        pending.drop(DocChange(Op.DELETE, key, 1, None, CommitOrder(1, 1, 9, 1), info, None, False))
+    assert list(pending.rows) == [AX]
