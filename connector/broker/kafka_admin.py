@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 from connector.broker import LeaseState, TopicInfo, TopicSpec
 from connector.broker.kafka_errors import UNKNOWN_TOPIC, kafka_error, meaning
 from connector.broker.kafka_log import log
+from connector.broker.kafka_unanswered import PATIENCE_S, keep
 from connector.errors import AuthenticationFailed, CertificateRefused, ForeignLog, Unreachable, VecsyncError
 from connector.model import Lane
 
@@ -46,6 +47,7 @@ class KafkaAdmin:
     def __init__(self, options: Mapping[str, str], request_s: float = 15.0) -> None:
         self._request_s = request_s
         self._refusal: AuthenticationFailed | CertificateRefused | None = None
+        self._unanswered = False  # a question to the coordinator of a group
         try:
             self._client = _kafka.AdminClient({**options, "error_cb": self._on_error}, logger=log)
         except KafkaException as error:
@@ -174,21 +176,26 @@ class KafkaAdmin:
     def lease_state(self, topic: str) -> LeaseState:
         deadline = time.monotonic() + self._request_s
         while True:
-            (future,) = self._client.describe_consumer_groups([topic], request_timeout=self._request_s).values()
+            (future,) = self._client.describe_consumer_groups([topic], request_timeout=PATIENCE_S).values()
+            self._unanswered = True
             try:
                 members = self._result(future, f"asking who has the lease of {topic}").members
             except _Known as known:
+                self._unanswered = False
                 if known.error.code() in _NO_GROUP:
                     return LeaseState(None)
                 if known.error.code() not in _COORDINATOR_SETTLING or time.monotonic() > deadline:
                     raise known.meaning from known.cause
                 time.sleep(_SETTLE_S)
                 continue
+            self._unanswered = False
             holder = next((m.client_id for m in members if m.assignment.topic_partitions), None)
             waiting = sorted(m.client_id for m in members if not m.assignment.topic_partitions)
             return LeaseState(holder, tuple(waiting))
 
     def close(self) -> None:
+        if self._unanswered:
+            keep(self._client)
         del self._client
 
     def _metadata(self) -> Any:

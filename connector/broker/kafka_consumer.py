@@ -196,8 +196,8 @@ class KafkaConsumer:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            if self._offsets is not None and not self._lost:
-                self._offsets.finish(_LAST_OFFSETS_S)
+            if self._offsets is not None:
+                self._offsets.close(0 if self._lost else _LAST_OFFSETS_S)
             self._consumer.close()
 
     def _hold(self, error: VecsyncError) -> None:

@@ -16,11 +16,11 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 
 from connector.broker.kafka_errors import kafka_error, meaning
 from connector.broker.kafka_log import log
+from connector.broker.kafka_unanswered import PATIENCE_S, keep
 from connector.model import Lane
 
 _kafka: Any = admin  # its type stubs leave half of it out
 
-_REQUEST_S = 5.0  # a coordinator that is still loading may leave a request without an answer
 _RETRY_S = 1.0
 
 
@@ -48,10 +48,13 @@ class GroupOffsets:
         if self._request is not None or self._wanted:
             self._go_on(0)
 
-    def finish(self, wait_s: float) -> None:
+    def close(self, wait_s: float) -> None:
         """Waits so long for an answer, at most, to each of what is under way and what comes after it."""
-        self._go_on(wait_s)
-        self._answered(wait_s)
+        if wait_s:
+            self._go_on(wait_s)
+            self._answered(wait_s)
+        if self._request is not None:
+            keep(self._client)
 
     def _go_on(self, wait_s: float) -> None:
         if not self._answered(wait_s) or not self._wanted or time.monotonic() < self._not_before:
@@ -59,7 +62,7 @@ class GroupOffsets:
         self._asked, self._wanted = self._wanted, {}
         places = [TopicPartition(lane.topic, lane.partition, offset) for lane, offset in self._asked.items()]
         wanted = ConsumerGroupTopicPartitions(self._group, places)
-        answers = self._client.alter_consumer_group_offsets([wanted], request_timeout=_REQUEST_S)
+        answers = self._client.alter_consumer_group_offsets([wanted], request_timeout=PATIENCE_S)
         self._request = answers[self._group]
 
     def _answered(self, wait_s: float) -> bool:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import random
+import subprocess
+import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +39,8 @@ from tests.conformance.lease_holder import LeaseHolder
 from tests.servers.fix_kafka import StartKafka
 from tests.servers.model import KafkaServer
 from tests.servers.ports import claimed_ports
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -437,6 +442,61 @@ def test_a_consumer_closes_soon_though_its_broker_has_gone(start_kafka: StartKaf
         began = time.monotonic()
         consumer.close()
         assert time.monotonic() - began < 5
+
+
+_ASKS = """
+import sys, time
+from contextlib import suppress
+from connector.broker.kafka_admin import KafkaAdmin
+from connector.broker.kafka_offsets import GroupOffsets
+from connector.broker.kafka_options import common_options
+from connector.errors import Unreachable
+from connector.model import Lane
+from connector.settings import BrokerSettings
+
+options, lane = common_options(BrokerSettings(bootstrap_servers=sys.argv[1])), Lane(sys.argv[2], 0)
+print("asking", flush=True)
+while True:
+    offsets = GroupOffsets(options, "asks")
+    end = time.monotonic() + 6
+    while time.monotonic() < end:
+        offsets.publish({lane: 0})
+        time.sleep(0.1)
+    offsets.close(0.1)
+    admin = KafkaAdmin(options, request_s=1)
+    with suppress(Unreachable):
+        admin.lease_state(lane.topic)
+    admin.close()
+"""
+
+
+def test_brokers_that_stood_still_do_not_end_the_process(start_kafka: StartKafka, topic_prefix: str) -> None:
+    """The client has an assertion that fails when a coordinator answers behind the patience of who asked."""
+    server = start_kafka()
+    topic = make_topic(KafkaLog(topic_prefix, server.bootstrap_servers))
+    with subprocess.Popen(
+        [sys.executable, "-c", _ASKS, server.bootstrap_servers, topic],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "asking\n"
+            time.sleep(4)
+            server.nodes[0].pause()
+            time.sleep(15)
+            assert process.poll() is None
+            server.nodes[0].resume()
+            time.sleep(8)
+            assert process.poll() is None
+        finally:
+            server.nodes[0].resume()
+            process.kill()
+            _, errors = process.communicate(timeout=60)
+    assert "Assertion" not in errors, errors
 
 
 def test_a_producer_whose_records_stand_still_gives_up(start_kafka: StartKafka, topic_prefix: str) -> None:
