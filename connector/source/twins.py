@@ -28,9 +28,12 @@ class TwinCheck:
 
     def __init__(self, shapes: Iterable[TableShape], dataset_table: str, ask: Ask) -> None:
         self._ask = ask
-        self._queries = [sql for shape in shapes if (sql := _query(shape, dataset_table)) is not None]
-        self._known: set[str] = set()
-        self._packed: set[bytes] = set()  # the same datasets, as they are in PackedRows
+        self._queries: dict[str, list[tuple[str, int]]] = {}  # by database, which has datasets of its own
+        for shape in shapes:
+            if (sql := _query(shape, dataset_table)) is not None:
+                self._queries.setdefault(shape.database.casefold(), []).append(sql)
+        self._known: set[tuple[str, str]] = set()
+        self._packed: set[tuple[str, bytes]] = set()  # the same datasets, as they are in PackedRows
 
     @property
     def needed(self) -> bool:
@@ -39,19 +42,20 @@ class TwinCheck:
     def __call__(self, changes: Iterable[Change | PackedRows]) -> Iterator[Change | PackedRows]:
         """Raises UnsupportedChange for a dataset of which the source has two spellings now."""
         for change in changes:
+            db = change.source.db
             if isinstance(change, PackedRows):
                 for row in change.rows:
-                    if row[0] not in self._packed:
-                        self._look(packed_key(row).dataset_id)
-                        self._packed.add(row[0])
+                    if (db, row[0]) not in self._packed:
+                        self._look(db, packed_key(row).dataset_id)
+                        self._packed.add((db, row[0]))
             elif isinstance(change, DocChange | DatasetChange) and change.after is not None:
-                self._look(change.key.dataset_id)
+                self._look(db, change.key.dataset_id)
             yield change
 
-    def _look(self, dataset_id: str) -> None:
-        if dataset_id in self._known:
+    def _look(self, db: str, dataset_id: str) -> None:
+        if (db, dataset_id) in self._known:
             return
-        for sql, names in self._queries:
+        for sql, names in self._queries.get(db.casefold(), ()):
             spellings = sorted({str(row[0]) for row in self._ask(sql, [dataset_id] * names)})
             if len(spellings) > 1:
                 raise UnsupportedChange(
@@ -62,7 +66,7 @@ class TwinCheck:
         if len(self._known) >= _MOST:
             self._known.clear()
             self._packed.clear()
-        self._known.add(dataset_id)
+        self._known.add((db, dataset_id))
 
 
 def _query(shape: TableShape, dataset_table: str) -> tuple[str, int] | None:

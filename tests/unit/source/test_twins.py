@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,9 +36,9 @@ def shape(collation: str, owner: str = "utf8mb4_bin") -> TableShape:
     return TableShape("app", "docs", True, (key,), mapped={"dataset_id": "dataset_id"}, dataset_columns=(owned,))
 
 
-def doc(dataset: str, op: Op = Op.CREATE) -> Change:
+def doc(dataset: str, op: Op = Op.CREATE, db: str = "app") -> Change:
     after = None if op is Op.DELETE else Document("text", None, None, None, 1, False)
-    return DocChange(op, DocKey(dataset, "x"), 1, after, ORDER, INFO)
+    return DocChange(op, DocKey(dataset, "x"), 1, after, ORDER, INFO._replace(db=db))
 
 
 def packed(*datasets: str) -> PackedRows:
@@ -71,6 +72,19 @@ def test_each_dataset_is_asked_about_once() -> None:
     assert list(check(changes)) == changes
     assert list(check([doc("b")])) == [doc("b")]
     assert source.asked == [("a", 1), ("b", 1)]
+
+
+def test_databases_have_datasets_of_their_own() -> None:
+    """One spelling here and another there are legal, and say nothing of what is in this one."""
+    source = Source("a")
+    other = replace(shape("utf8mb4_general_ci"), database="other")
+    check = TwinCheck([shape("utf8mb4_general_ci"), other], "vec_dataset", source)
+    there = doc("A", db="other")
+    assert list(check([doc("a"), there])) == [doc("a"), there]
+    assert source.asked == [("a", 1), ("A", 1)]
+    source.names = ("a", "A")
+    with pytest.raises(UnsupportedChange, match=r"'A' and 'a' equal"):
+        list(check([doc("A")]))
 
 
 def test_two_spellings_stop_it_before_the_second_is_let_through() -> None:
