@@ -137,12 +137,15 @@ class Follower:
                 if self._stop.wait(0.5):
                     return None
                 continue
+            database = self._settings.replica.database
+            said = f"under the prefix {prefix}" + (f" for the database {database}" if database else "")
             if until_current:
                 raise ConfigurationError(
-                    f"there are no topics of documents under the prefix {prefix}",
-                    hint="Check topics.prefix and broker; `vecsync topics create` or `vecsync capture run` makes them.",
+                    f"there are no topics of documents {said}",
+                    hint="Check topics.prefix, replica.database and broker; `vecsync topics create` or "
+                    "`vecsync capture run` makes them.",
                 )
-            self._note(problem=f"there are no topics under the prefix {prefix} yet")
+            self._note(problem=f"there are no topics of documents {said} yet")
             if self._stop.wait(1.0):
                 return None
 

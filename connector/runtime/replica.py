@@ -10,8 +10,9 @@ from threading import Event
 from connector.errors import Unreachable
 from connector.model import Lane
 from connector.registry import open_broker
-from connector.replica import Progress, replay, run, wait
-from connector.replica.lanes import find_topics
+from connector.replica import Progress, replay, run, schema, wait
+from connector.replica.connection import open_reader
+from connector.replica.lanes import find_topics, followed_database
 from connector.runtime.progress import ProgressLog
 from connector.settings import Settings
 
@@ -92,7 +93,20 @@ def wait_for(
 def _ends(settings: Settings) -> dict[Lane, int]:
     admin = open_broker(settings).admin()
     try:
-        topics = find_topics(admin, settings.topics.prefix, settings.replica.database)
+        topics = find_topics(admin, settings.topics.prefix, _database(settings))
         return dict(admin.end_offsets(topics.data_lanes))
     finally:
         admin.close()
+
+
+def _database(settings: Settings) -> str | None:
+    """That the file follows, or is to follow."""
+    path, wanted = settings.replica.path, settings.replica.database
+    if not path.exists():
+        return wanted
+    connection = open_reader(path)
+    try:
+        schema.check(connection, path)
+        return followed_database(connection, settings.topics.prefix, wanted)
+    finally:
+        connection.close()

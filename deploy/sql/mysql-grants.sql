@@ -21,3 +21,5 @@ CREATE USER IF NOT EXISTS 'vecsync_ingest'@'%' IDENTIFIED BY 'change-me-2';
 GRANT SELECT, INSERT, UPDATE, DELETE ON app.shadow_vec_docs TO 'vecsync_ingest'@'%';
 GRANT SELECT, INSERT, UPDATE, DELETE ON app.vec_dataset TO 'vecsync_ingest'@'%';
 GRANT SELECT, INSERT, UPDATE ON app.vec_dataset_scn TO 'vecsync_ingest'@'%';
+-- For programs that write by themselves.
+GRANT EXECUTE ON FUNCTION app.vec_next_scn TO 'vecsync_ingest'@'%';
