@@ -3,6 +3,7 @@ processes of their own, with the settings that they have unless told otherwise."
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import time
@@ -258,3 +259,25 @@ class Line:
         self.proxy.lead_to(server.host, server.port)
         self.proxy.cut()
         self.writer.move_to(self.database)
+
+
+def resident_mb(service: Service) -> float:
+    """The most that its process ever had."""
+    assert service.process is not None
+    status = _status(service.process.pid)
+    return int(status["VmHWM"].split()[0]) / 1024
+
+
+def _status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def pause(service: Service) -> None:
+    assert service.process is not None
+    os.kill(service.process.pid, signal.SIGSTOP)
+
+
+def resume(service: Service) -> None:
+    assert service.process is not None
+    os.kill(service.process.pid, signal.SIGCONT)
