@@ -11,7 +11,7 @@ import pytest
 from connector.errors import ConfigurationError, ReplicaRefused
 from connector.model import FloorReason, Lane
 from connector.replica import schema
-from connector.replica.apply import Applier
+from connector.replica.apply import Applier, Offset
 from connector.replica.connection import open_reader, open_writer
 from connector.settings import ModelSettings
 from tests.unit.replica.events import (
@@ -74,6 +74,31 @@ def test_text_and_vector_are_found_at_once_and_only_in_their_dataset(replica: Re
     assert replica.matching("elephant") == ["x", "y"]
     assert replica.matching("collection:c1 AND elephant") == ["x"]
     assert replica.nearest("a", vector(1, 0.1, 0, 0)) == ["x", "z"]
+
+
+def test_text_that_changes_again_in_a_batch_is_found_as_it_is_in_the_end(replica: Replica) -> None:
+    replica.apply(
+        put("a", "x", at(1), document("first")),
+        put("a", "y", at(2), document("first")),
+        dataset_row("a", at(3), "written in between"),
+        put("a", "x", at(4), document("second")),
+        dataset_row("a", at(5), "and again"),
+        delete("a", "y", at(6)),
+    )
+    assert (replica.matching("first"), replica.matching("second")) == ([], ["x"])
+
+
+def test_what_is_given_up_before_its_text_is_indexed_leaves_nothing_to_the_next_batch(replica: Replica) -> None:
+    replica.apply(put("a", "x", at(1), document("stands")))
+
+    def fails() -> None:
+        raise RuntimeError("while it was written")
+
+    with pytest.raises(RuntimeError, match="while it was written"):
+        replica.applier.apply([(LANE, put("a", "x", at(2), document("never")))], [], {LANE: Offset(2)}, fails)
+    assert replica.next_offset() == 1
+    replica.apply(put("a", "y", at(3), document("stands")), next_offset=3)
+    assert (replica.matching("stands"), replica.matching("never")) == (["x", "y"], [])
 
 
 def test_an_update_replaces_text_and_vector(replica: Replica) -> None:
