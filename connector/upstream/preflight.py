@@ -181,7 +181,7 @@ def _mysql(settings: Settings) -> list[Finding]:
             if is_replica:
                 found += replica_findings(variables, mariadb=mariadb)
             for name in tables:
-                of_table = _mysql_table(connection, name, source.mapping, by_library=by_library)
+                of_table = _mysql_table(connection, database, name, source.mapping, by_library=by_library)
                 found += of_table if name.db == database else [_elsewhere(name.db, finding) for finding in of_table]
             return found
     finally:
@@ -189,7 +189,7 @@ def _mysql(settings: Settings) -> list[Finding]:
 
 
 def _mysql_table(
-    connection: pymysql.Connection[Any], name: TableName, mapping: Mapping, *, by_library: bool
+    connection: pymysql.Connection[Any], home: str, name: TableName, mapping: Mapping, *, by_library: bool
 ) -> list[Finding]:
     shape = mysql_shape(connection, *name, mapping)
     found = table_findings(shape, mapping, "mysql")
@@ -199,7 +199,7 @@ def _mysql_table(
         what = f"no trigger of {name.table} writes to {mapping.log_table}"
         why = "deletions carry no change number of their own; their place in the log orders them"
         found.append(Finding("no_triggers", Severity.INFO, what, why, _INSTALL))
-    return found + _mysql_twins(connection, shape, mapping)
+    return found + _mysql_twins(connection, home, shape, mapping)
 
 
 def _elsewhere(database: str, finding: Finding) -> Finding:
@@ -218,7 +218,7 @@ def _mysql_log(
     found = log_findings(connection, database, shapes, source.mapping, mariadb=mariadb)
     for shape in shapes:
         found += [f for f in table_findings(shape, source.mapping, "mysql") if f.code != "no_triggers"]
-        found += _mysql_twins(connection, shape, source.mapping)
+        found += _mysql_twins(connection, database, shape, source.mapping)
     return found
 
 
@@ -312,16 +312,17 @@ def _filters(connection: pymysql.Connection[Any], databases: Sequence[str]) -> l
     return []
 
 
-def _mysql_twins(connection: pymysql.Connection[Any], shape: TableShape, mapping: Mapping) -> list[Finding]:
+def _mysql_twins(connection: pymysql.Connection[Any], home: str, shape: TableShape, mapping: Mapping) -> list[Finding]:
     """Spellings of one dataset in the table, and beside it in the table of datasets."""
     key = shape.column_of("dataset_id")
     owner = next((c for c in shape.dataset_columns if c.name == "dataset_id"), None)
     if key is None or not ignores_case(key, "mysql"):
         return []
-    t, c = f"{quoted(shape.database, 'mysql')}.{quoted(shape.table, 'mysql')}", quoted(key.name, "mysql")
+    at = "" if shape.database == home else f"{quoted(shape.database, 'mysql')}."
+    t, c = at + quoted(shape.table, "mysql"), quoted(key.name, "mysql")
     spellings = f"SELECT DISTINCT {c} AS name, CAST({c} AS BINARY) AS spelling FROM {t}"
     if owner is not None and owner.collation == key.collation:
-        datasets = f"{quoted(shape.database, 'mysql')}.{quoted(mapping.dataset_table, 'mysql')}"
+        datasets = at + quoted(mapping.dataset_table, "mysql")
         spellings += f" UNION SELECT dataset_id, CAST(dataset_id AS BINARY) FROM {datasets}"
     query = (
         f"SELECT MIN(name), GROUP_CONCAT(HEX(spelling)) FROM ({spellings}) s"
