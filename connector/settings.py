@@ -2,6 +2,7 @@
 
 Sources, strongest first: command line, environment (`VECSYNC_SOURCE__URL`), `.env`, secrets directory, YAML file.
 Unknown keys are refused. Pydantic is used at this edge only; the descriptions feed the generated reference.
+One module, though a long one: a list of keys is where one looks them up.
 """
 
 from __future__ import annotations

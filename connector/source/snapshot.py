@@ -20,6 +20,8 @@ has to stay the last record under its key.
 A chunk is never published by half after a restart: the position of its transaction names the next chunk, and until that
 is recorded the chunk is read anew. It must never hold more than one chunk, nor keep the stream waiting for a SELECT
 that cannot see enough yet.
+
+One module, though a long one: chunk, window and floors are one set of rules.
 """
 
 from __future__ import annotations
