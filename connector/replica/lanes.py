@@ -95,10 +95,11 @@ def followed_database(connection: apsw.Connection, prefix: str, wanted: str | No
     ReplicaRefused when the configuration names another."""
     topics = {data_topic_of(lane.topic) for lane in recorded(connection)}
     have = {table[0] for topic in topics if (table := table_of_topic(prefix, topic)) is not None}
-    if wanted is not None and have - {wanted}:
+    if len(have) > 1 or (wanted is not None and have - {wanted}):
+        says = "nothing" if wanted is None else wanted
         raise ReplicaRefused(
-            f"the replica was built to follow the database {', '.join(sorted(have))}, the configuration says {wanted}",
-            hint="Run `vecsync replica replay`: it builds a file that follows what the configuration says.",
+            f"the replica was built to follow the database {', '.join(sorted(have))}, the configuration says {says}",
+            hint="Set replica.database, then run `vecsync replica replay`: it builds a file that follows it.",
         )
     return next(iter(have), wanted)
 

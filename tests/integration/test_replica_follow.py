@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import apsw
 import pytest
@@ -197,6 +197,53 @@ def test_it_follows_until_told_to_stop(log: Log, settings: Settings, follow: Cal
     assert rows(settings, "SELECT ready, writer, error FROM replica_state") == [(1, None, None)]
 
 
+class Arrives:
+    """A broker on which something is published just when a thread of the replica reads ahead."""
+
+    def __init__(self, broker: Broker, publish: Callable[[], None]) -> None:
+        self._broker = broker
+        self._publish = publish
+        self._main = threading.get_ident()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
+
+    def consumer(self, group: str) -> Any:
+        consumer: Any = self._broker.consumer(group)
+        consume = consumer.consume
+
+        def consume_and_more(max_records: int, timeout_s: float) -> Any:
+            if threading.get_ident() != self._main:
+                self._publish()
+            return consume(max_records, timeout_s)
+
+        consumer.consume = consume_and_more
+        return consumer
+
+
+def test_what_is_read_ahead_does_not_count_as_applied(log: Log, settings: Settings) -> None:
+    """The end of a transaction does not come, so its beginning is applied, and the writer stops right after that."""
+    late, stop = [put("a", "late", at(2))], threading.Event()
+
+    def publish() -> None:
+        while late:
+            log.publish(late.pop())
+
+    lane = Lane(log.topics.data, partition_of("a", PARTITIONS))
+    begun = put("a", "begun", at(1))
+    log.send((lane, encode_key(begun.key), encode_value(begun, TransactionInfo("x", 2, False), 0)))
+    run(
+        settings,
+        cast(Broker, Arrives(log.broker, publish)),
+        stop,
+        on_progress=lambda done: stop.set() if done.records else None,
+    )
+    assert ids(settings) == [("a", "begun")]
+    publish()
+    catch_up(settings, log)
+    assert ids(settings) == [("a", "begun"), ("a", "late")]
+
+
 def test_a_second_writer_is_refused_and_harms_nobody(
     log: Log, settings: Settings, follow: Callable[[], Running]
 ) -> None:
@@ -349,6 +396,23 @@ def test_a_replica_follows_one_database_of_several(log: Log, settings: Settings,
     assert ids(unsaid) == [("a", "x"), ("a", "z")]
     with pytest.raises(ReplicaRefused, match=r"follow the database app, the configuration says another") as caught:
         catch_up(configured(tmp_path / "app", database="another"), log)
+    assert "replica replay" in caught.value.hint
+
+
+@pytest.mark.parametrize("database", [None, "app", "another"])
+def test_a_file_that_follows_two_databases_is_not_cut_to_one(log: Log, tmp_path: Path, database: str | None) -> None:
+    """Earlier versions followed every table under a prefix, of whatever database."""
+    log.publish(put("a", "x", at(1)))
+    catch_up(configured(tmp_path), log)
+    connection = apsw.Connection(str(configured(tmp_path).replica.path))
+    connection.execute(
+        "INSERT INTO partition_state SELECT topic_id, 't.another.notes', partition, partition_count, next_offset, "
+        "leader_epoch, filter, seen_at FROM partition_state WHERE topic = ?",
+        (log.topics.data,),
+    )
+    connection.close()
+    with pytest.raises(ReplicaRefused, match="follow the database another, app, the configuration says") as caught:
+        catch_up(configured(tmp_path, database=database), log)
     assert "replica replay" in caught.value.hint
 
 
