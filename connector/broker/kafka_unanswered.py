@@ -2,9 +2,10 @@
 
 When the patience that librdkafka 2.16 is given for such a question ends before the coordinator was found, and the
 brokers answer after all, it ends the whole process by an assertion (confluentinc/librdkafka#4605): after brokers stood
-still for eight seconds this happened every time. So it is given all patience there is; requests end by the connection's
-own time-out (socket.timeout.ms) long before. Whoever does not want to wait so long keeps the client, until the process
-ends: one that is destroyed may have its answer later. That costs some threads that wait.
+still for eight seconds this happened every time. So it is given all patience there is, an hour. A question that a
+coordinator has ends by the connection's time-out (socket.timeout.ms) before that, one that found none once the brokers
+answer. Whoever does not want to wait so long keeps the client until the process ends: one destroyed may have its
+answer later. That costs some threads that wait. Brokers that stand still for more than an hour may end the process yet.
 """
 
 from __future__ import annotations

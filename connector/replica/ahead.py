@@ -1,6 +1,6 @@
 """The next batch is read and decoded while the one before it is written.
 
-Half of what a batch costs is two calls into SQLite, for the full text and the commit, and they do without Python's
+Two fifths of what a batch costs are two calls into SQLite, for full text and commit, and they do without Python's
 interpreter. Reading and decoding need little else: so the two go on side by side, on two cores. Nothing else may use
 the consumer between `begin` and `join`.
 """
