@@ -238,6 +238,8 @@ class SnapshotProgress:
     """A snapshot that has not ended: what comes next. `last_key` is the primary key after which to go on.
 
     datasets: those that are left, one read after the other; the first is the present one.
+    tables: those that it reads, in this order, each database's datasets before its first one: a snapshot keeps to it,
+    whatever the settings say meanwhile. Empty: not known (positions of earlier versions).
     floored: tables that got a floor of their own since `start` (TRUNCATE, DROP; of a dataset: CASCADE). It is above the
     one that would end the snapshot, or the present dataset's part of it, and must stay the last record of its key.
     """
@@ -247,6 +249,7 @@ class SnapshotProgress:
     start: CommitOrder  # the floor published at the end carries it
     datasets: tuple[str, ...] | None = None  # None: all
     floored: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
 
 
 class LogMark(NamedTuple):

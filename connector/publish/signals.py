@@ -140,8 +140,10 @@ class Signals:
         progress = None
         if datasets is not None:
             source = self._settings.source
-            first = TableName(followed_tables(source)[0].db, source.mapping.dataset_table)
-            progress = SnapshotProgress(called(first, home_of(source)), None, mark_of(at), datasets)
+            home, followed = home_of(source), followed_tables(source)
+            first = TableName(followed[0].db, source.mapping.dataset_table)
+            tables = tuple(called(name, home) for name in followed)
+            progress = SnapshotProgress(called(first, home), None, mark_of(at), datasets, tables=tables)
         return replace(
             position,
             source=replace(at, snapshot=progress, snapshot_done=False),

@@ -108,6 +108,7 @@ def source_position_json(at: SourcePosition) -> dict[str, Any]:
             "last_key": at.snapshot.last_key,
             "start": order_json(at.snapshot.start),
             "datasets": at.snapshot.datasets,
+            "tables": at.snapshot.tables,
         }
     out["snapshot_done"] = at.snapshot_done
     return out

@@ -177,7 +177,8 @@ class BinlogSource:
         identity = self.identity()
         reader = SqlSnapshotReader(self._source, identity)
         try:
-            reader.check(self._plan(identity).order, datasets)
+            plan = self._plan(identity)
+            reader.check(plan.order(plan.tables), datasets)
         finally:
             reader.close()
 

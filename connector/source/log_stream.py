@@ -146,7 +146,7 @@ class LogStream:
         if self._cursors != self._position.cursors:
             self._position = replace(self._position, cursors=dict(self._cursors))
         if first:
-            progress = SnapshotProgress(self._tables[0], None, look.mark)
+            progress = SnapshotProgress(self._tables[0], None, look.mark, tables=tuple(self._tables))
             self._position = replace(self._position, snapshot=progress)
             log.info("snapshot begins", extra={"datasets": len(datasets)})
         if not look.holds_anything and not first:
@@ -267,8 +267,10 @@ class LogStream:
     def _chunk(self, progress: SnapshotProgress) -> Transaction:
         """Rows are as they are now, and above everything read before, as those of a look; so nothing has to be dropped
         from them."""
-        if progress.table not in self._tables:
-            progress = replace(progress, table=self._tables[0], last_key=None)
+        tables = tuple(table for table in progress.tables if table in self._tables) or tuple(self._tables)
+        if progress.table not in tables or not progress.tables:
+            progress = replace(progress, table=tables[0], last_key=None)
+        progress = replace(progress, tables=tables)
         look = self._next()
         self._position = replace(self._position, position=look.number)
         transaction = Transaction(f"{look.id}:{progress.table}", (), self._position)
@@ -291,14 +293,14 @@ class LogStream:
     def _following(self, progress: SnapshotProgress, last_key: tuple[str, ...] | None) -> SnapshotProgress | None:
         if last_key is not None:
             return replace(progress, last_key=last_key)
-        next_table = self._tables.index(progress.table) + 1
-        return (
-            replace(progress, table=self._tables[next_table], last_key=None) if next_table < len(self._tables) else None
-        )
+        next_table = progress.tables.index(progress.table) + 1
+        if next_table == len(progress.tables):
+            return None
+        return replace(progress, table=progress.tables[next_table], last_key=None)
 
     def _floors(self, progress: SnapshotProgress) -> Iterable[Change]:
         order = progress.start
-        for table in self._tables:
+        for table in progress.tables:
             yield Floor(FloorKey(None), order, FloorReason.SNAPSHOT, self._changes.info(table, order, 0, snapshot=True))
 
     @contextmanager

@@ -237,7 +237,8 @@ class SqliteStream:
         at, head = self._position, _state(self._db, self._path).head
         mark = mark_after(at.epoch, head)
         done = replace(at, dataset_log_seq=head, cursors=self._anchor_at(head), snapshot=None, snapshot_done=True)
-        progress = SnapshotProgress(self._settings.source.tables[0], None, mark)
+        tables = tuple(self._settings.source.tables)
+        progress = SnapshotProgress(tables[0], None, mark, tables=tables)
         unfinished = replace(done, snapshot=progress, snapshot_done=False)
         log.info("snapshot begins", extra={"entry": head})
 

@@ -112,8 +112,8 @@ class SnapshotReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPlan:
-    """What is read, in this order; its rows are published under `name` (the topic prefix). tables: `table` of the
-    database `db`, or `database.table`; dataset_table: in each database."""
+    """What there is to read; its rows are published under `name` (the topic prefix). tables: `table` of the database
+    `db`, or `database.table`; dataset_table: in each database."""
 
     connector: str
     name: str
@@ -122,11 +122,10 @@ class SnapshotPlan:
     dataset_table: str
     tables: Sequence[str]
 
-    @property
-    def order(self) -> tuple[str, ...]:
+    def order(self, tables: Sequence[str]) -> tuple[str, ...]:
         """Datasets first: a replica then knows a document's dataset when the document comes."""
         found: list[str] = []
-        for table in self.tables:
+        for table in tables:
             datasets = called(TableName(self.place(table).db, self.dataset_table), self.db)
             found += [table] if datasets in found else [datasets, table]
         return tuple(found)
@@ -191,16 +190,11 @@ class SnapshottingStream:
         *,
         patience_s: float,
     ) -> None:
-        if progress is not None and progress.table not in plan.order:
-            # The tables followed are others than they were; begun again, the snapshot covers them.
-            log.warning("snapshot begins again", extra={"table": progress.table})
-            again = replace(progress, table=plan.order[0], last_key=None)
-            progress = None if progress.datasets is None else again
         self._inner = inner
         self._reader = reader
         self._plan = plan
         self._patience_s = patience_s
-        self._progress = progress
+        self._progress = None if progress is None else self._resumed(progress)
         self._done = False
         self._at = inner.position()  # after the last transaction that was yielded, or further when nothing came
         self._held: Transaction | None = None  # begins at or after the high mark of the pending chunk
@@ -258,6 +252,19 @@ class SnapshottingStream:
     def _marked(self, at: SourcePosition) -> SourcePosition:
         return replace(at, snapshot=self._progress, snapshot_done=self._done)
 
+    def _resumed(self, progress: SnapshotProgress) -> SnapshotProgress | None:
+        """In its own order, whatever order the tables have now, without those that nobody follows any more. None: it
+        begins again, as it does where it is not known what it read."""
+        followed = self._plan.tables
+        tables = tuple(table for table in progress.tables if table in followed)
+        order = self._plan.order(tables or followed)
+        if tables and progress.table in order:
+            return replace(progress, tables=tables)
+        log.warning("snapshot begins again", extra={"table": progress.table})
+        if not tables and progress.datasets is None:
+            return None
+        return replace(progress, table=order[0], last_key=None, tables=tables or tuple(followed))
+
     # The window
 
     def _passed(self, transaction: Transaction) -> Transaction:
@@ -307,7 +314,7 @@ class SnapshottingStream:
         """Reads the next chunk; False: not now."""
         at = self._inner.position()
         low = _mark(at.epoch, LogEnd(at.file, at.position))
-        progress = self._progress or SnapshotProgress(self._plan.order[0], None, low)
+        progress = self._progress or self._begun(self._plan.tables, low)
         try:
             chunk = self._reader.read(progress.table, progress.last_key, low, self._xa, self._dataset())
         except Unreachable as error:
@@ -350,13 +357,18 @@ class SnapshottingStream:
         """What comes after this chunk; None: nothing."""
         if chunk.last_key is not None:
             return replace(progress, last_key=chunk.last_key)
-        order = self._plan.order
+        order = self._plan.order(progress.tables)
         next_table = order.index(progress.table) + 1
         if next_table < len(order):
             return replace(progress, table=order[next_table], last_key=None)
         left = (progress.datasets or ())[1:]
         # The next dataset begins where this one ends: above any floor that it got in the meantime.
-        return SnapshotProgress(order[0], None, _mark(epoch, chunk.high), left) if left else None
+        return self._begun(progress.tables, _mark(epoch, chunk.high), left) if left else None
+
+    def _begun(
+        self, tables: Sequence[str], start: CommitOrder, datasets: tuple[str, ...] | None = None
+    ) -> SnapshotProgress:
+        return SnapshotProgress(self._plan.order(tables)[0], None, start, datasets, tables=tuple(tables))
 
     def _publish(self, pending: _Pending) -> Transaction | None:
         """The stream stands at the high mark of the chunk. None: the chunk cannot be used and will be read again."""
@@ -393,7 +405,7 @@ class SnapshottingStream:
 
     def _floors(self, progress: SnapshotProgress, end: LogEnd) -> Iterator[Change]:
         dataset = progress.datasets[0] if progress.datasets else None
-        for table in self._plan.tables:
+        for table in progress.tables:
             if table not in progress.floored:
                 yield Floor(FloorKey(dataset), progress.start, FloorReason.SNAPSHOT, self._info(table, end))
 

@@ -20,23 +20,33 @@ from connector.model import (
     SourcePosition,
 )
 from connector.wire.events import UNREADABLE, foreign_frame
-from connector.wire.schemas import FRAME_BYTES, frame_of, load
+from connector.wire.schemas import FRAME_BYTES, Schema, frame_of, load
 
 _SCHEMA = load("position")
 _FRAME = frame_of(_SCHEMA)
 _PARSED = parse_schema(_SCHEMA)
 
-# What earlier versions did not write yet, by the version of the schema that lacks it: they are read with the defaults.
-_LACKING: tuple[frozenset[str], ...] = (frozenset({"mark", "bridge", "skipped"}),)
+# What earlier versions did not write yet, by the version of the schema that lacks it: of the position, and of its
+# snapshot. They are read with the defaults.
+_LACKING: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
+    (frozenset({"mark", "bridge", "skipped"}), frozenset({"tables"})),
+    (frozenset(), frozenset({"tables"})),
+)
 
 
 def _readable() -> dict[bytes, Any]:
     """Frame to the schema of the writer, of every version."""
     found = {_FRAME: _PARSED}
-    for names in _LACKING:
-        earlier = {**_SCHEMA, "fields": [field for field in _SCHEMA["fields"] if field["name"] not in names]}
+    for names, of_snapshot in _LACKING:
+        earlier = _without(_SCHEMA, names)
+        (snapshot,) = (field for field in earlier["fields"] if field["name"] == "snapshot")
+        snapshot["type"] = [snapshot["type"][0], _without(snapshot["type"][1], of_snapshot)]
         found[frame_of(earlier)] = parse_schema(earlier)
     return found
+
+
+def _without(record: Schema, names: frozenset[str]) -> Schema:
+    return {**record, "fields": [{**field} for field in record["fields"] if field["name"] not in names]}
 
 
 _READABLE = _readable()
@@ -85,6 +95,7 @@ def encode_position(position: PublishedPosition) -> bytes:
             "start": snapshot.start._asdict(),
             "datasets": None if snapshot.datasets is None else list(snapshot.datasets),
             "floored": list(snapshot.floored),
+            "tables": list(snapshot.tables),
         },
         "snapshot_done": at.snapshot_done,
         "ends": [
@@ -120,6 +131,7 @@ def decode_position(data: bytes) -> PublishedPosition:
         CommitOrder(**s["start"]),
         None if s["datasets"] is None else tuple(s["datasets"]),
         tuple(s["floored"]),
+        tuple(s["tables"]),
     )
     source = SourcePosition(
         identity=SourceIdentity(**f["identity"]),

@@ -4,6 +4,7 @@ them has the same names."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from connector.errors import PreflightRefused
-from connector.publish import publish, send_signal
+from connector.model import ZERO_ORDER, SnapshotProgress
+from connector.publish import moving, publish, recorded_position, send_signal
 from connector.settings import Settings
 from connector.source.binlog_source import BinlogSource
 from connector.upstream import UpstreamRow, connect
@@ -184,3 +186,22 @@ def test_a_database_that_is_gone_stops_by_name(two: tuple[SqlDatabase, SqlDataba
     one.execute(f"DROP DATABASE `{other.name}`")
     with pytest.raises(PreflightRefused, match=rf"no table {other.name}\.{DOCS}"):
         capture.capture()
+
+
+def test_a_snapshot_keeps_its_order(two: tuple[SqlDatabase, SqlDatabase], tmp_path: Path) -> None:
+    """It ended in its first table; after the restart the settings name that table last."""
+    one, other = two
+    filled(one, "one")
+    filled(other, "other")
+    capture = followed(two, tmp_path)
+    capture.capture()
+    other.execute("SET SESSION sql_log_bin = 0", "UPDATE notes SET content = 'unseen'")
+    recorded = recorded_position(capture.broker, "vecsync")
+    assert recorded is not None
+    at = replace(recorded.source, epoch=2, snapshot_done=False)
+    tables = (DOCS, f"{other.name}.{DOCS}", "notes", f"{other.name}.notes")
+    at = replace(at, snapshot=SnapshotProgress(DOCS, None, ZERO_ORDER, tables=tables))
+    moving.record(capture.broker, capture.settings(), at, recorded.ends)
+    turned = Several(one, tmp_path, tables=["notes", f"{other.name}.notes", f"{other.name}.{DOCS}", DOCS])
+    turned.capture()
+    turned.check_each({one: [DOCS, "notes"], other: [DOCS, "notes"]})

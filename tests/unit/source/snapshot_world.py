@@ -249,7 +249,8 @@ class World:
         start = SourcePosition(SourceIdentity("mysql"), 1, None, FILE, end_of(2))
         if self.datasets is not None:
             mark = CommitOrder(1, 1, end_of(2), 0)
-            start = replace(start, snapshot=SnapshotProgress(PLAN.order[0], None, mark, self.datasets))
+            progress = SnapshotProgress("sets", None, mark, self.datasets, tables=tuple(PLAN.tables))
+            start = replace(start, snapshot=progress)
         # In the binlog before reading began, and perhaps not visible yet.
         server.seen = 2
         self.recorded = [(len(self.log), start)]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from connector.model import Change, CommitOrder, Floor, SnapshotProgress, SourcePosition, Transaction
 from connector.source import snapshot
 from connector.source.snapshot import Chunk, LogEnd, SnapshottingStream, _Pending
-from tests.unit.source.snapshot_world import Broken, Clock, Rules, Script, World
+from tests.unit.source.snapshot_world import PLAN, Broken, Clock, Rules, Script, World
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -102,7 +102,7 @@ def floor_first(patch: pytest.MonkeyPatch) -> None:
 
     def after_floors(self: SnapshottingStream, pending: _Pending, order: CommitOrder) -> Iterator[Change]:
         assert self._progress is not None or self._done
-        progress = self._progress or SnapshotProgress("docs", None, order)
+        progress = self._progress or SnapshotProgress("docs", None, order, tables=tuple(PLAN.tables))
         return chain(self._floors(progress, pending.high), rows(self, pending, order))
 
     patch.setattr(SnapshottingStream, "_rows", after_floors)

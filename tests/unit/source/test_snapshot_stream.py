@@ -27,7 +27,8 @@ from connector.source.snapshot import Chunk, LogEnd, SnapshotPlan, SnapshottingS
 from tests.system.packed import unpacked
 from tests.unit.source.snapshot_world import AX, AY, FILE, Clock, InnerStream, Script, Server, document, end_of
 
-PLAN = SnapshotPlan("mysql", "p", 1, "db", "sets", ("docs", "more"))
+TABLES = ("docs", "more")
+PLAN = SnapshotPlan("mysql", "p", 1, "db", "sets", TABLES)
 START = SourcePosition(SourceIdentity("mysql"), 1, None, FILE, 0)
 
 
@@ -103,13 +104,13 @@ def test_tables_in_order_then_a_floor_for_each() -> None:
     ]
     mark = CommitOrder(1, 1, 0, 0)
     assert datasets.changes == []
-    assert datasets.after.snapshot == SnapshotProgress("docs", None, mark)
+    assert datasets.after.snapshot == SnapshotProgress("docs", None, mark, tables=TABLES)
     (change,) = first.changes
     assert isinstance(change, DocChange)
     assert (change.op, change.key, change.after, change.order) == (Op.READ, AX, document("one"), mark)
     assert (change.source.snapshot, change.source.table, change.source.pos) == (True, "docs", 0)
-    assert first.after.snapshot == SnapshotProgress("docs", ("A", "x"), mark)
-    assert last.after.snapshot == SnapshotProgress("more", None, mark)
+    assert first.after.snapshot == SnapshotProgress("docs", ("A", "x"), mark, tables=TABLES)
+    assert last.after.snapshot == SnapshotProgress("more", None, mark, tables=TABLES)
     assert [(type(c), c.source.table, c.order) for c in end.changes] == [(Floor, "docs", mark), (Floor, "more", mark)]
     assert end.after.snapshot is None
     assert end.after.snapshot_done
@@ -120,7 +121,7 @@ def test_tables_in_order_then_a_floor_for_each() -> None:
 
 def test_a_floored_table_gets_no_floor_at_the_end() -> None:
     server = Server()
-    progress = SnapshotProgress("more", None, CommitOrder(1, 1, 0, 0))
+    progress = SnapshotProgress("more", None, CommitOrder(1, 1, 0, 0), tables=TABLES)
     reader = ScriptedReader(Chunk({}, None, LogEnd(FILE, end_of(1))))
     server.commit(("truncate", None))
     stream = stream_of(reader, server, progress)
@@ -133,7 +134,7 @@ def test_a_floored_table_gets_no_floor_at_the_end() -> None:
 def test_a_chunk_is_void_when_a_transaction_of_its_window_was_not_taken_to_the_end() -> None:
     server = Server()
     server.commit(("u", AX), ("u", AY))
-    progress = SnapshotProgress("more", None, CommitOrder(1, 1, 0, 0))
+    progress = SnapshotProgress("more", None, CommitOrder(1, 1, 0, 0), tables=TABLES)
     stale = Chunk({AY: document("old")}, ("A", "y"), LogEnd(FILE, end_of(1)))
     reader = ScriptedReader(stale)
     stream = stream_of(reader, server, progress)
@@ -204,13 +205,57 @@ def test_progress_in_a_table_no_longer_followed_begins_again() -> None:
     assert reader.asked[0][:2] == ("sets", None)
 
 
+def test_a_snapshot_goes_on_in_its_own_order() -> None:
+    """The settings name the tables in another order now: none may be left out, nor be read twice."""
+    progress = SnapshotProgress("more", ("A",), CommitOrder(1, 1, 0, 0), tables=("more", "docs"))
+    reader = ScriptedReader(nothing_more(), nothing_more())
+    *_, end = taken(stream_of(reader, progress=progress), 2)
+    assert [asked[:2] for asked in reader.asked] == [("more", ("A",)), ("docs", None)]
+    assert [c.source.table for c in end.changes] == ["more", "docs"]
+    assert end.after.snapshot_done
+
+
+def test_tables_that_nobody_follows_any_more_are_left_out() -> None:
+    progress = SnapshotProgress("docs", ("A",), CommitOrder(1, 1, 0, 0), tables=("docs", "gone", "more"))
+    reader = ScriptedReader(nothing_more(), nothing_more())
+    *_, end = taken(stream_of(reader, progress=progress), 2)
+    assert [asked[:2] for asked in reader.asked] == [("docs", ("A",)), ("more", None)]
+    assert [c.source.table for c in end.changes] == ["docs", "more"]
+
+
+def test_a_snapshot_of_some_tables_floors_these_only() -> None:
+    mark = CommitOrder(1, 1, 0, 0)
+    reader = ScriptedReader(nothing_more(), nothing_more())
+    *_, end = taken(stream_of(reader, progress=SnapshotProgress("sets", None, mark, tables=("more",))), 2)
+    assert [asked[:2] for asked in reader.asked] == [("sets", None), ("more", None)]
+    assert [(c.source.table, c.order) for c in end.changes] == [("more", mark)]
+    assert end.after.snapshot_done
+
+
+def test_one_of_some_tables_stays_so_where_it_begins_again() -> None:
+    """The table it was in is gone, with all others of its database."""
+    progress = SnapshotProgress("other.docs", ("A",), CommitOrder(1, 1, 0, 0), tables=("other.docs", "more"))
+    reader = ScriptedReader(nothing_more(), nothing_more())
+    *_, end = taken(stream_of(reader, progress=progress), 2)
+    assert [asked[:2] for asked in reader.asked] == [("sets", None), ("more", None)]
+    assert [c.source.table for c in end.changes] == ["more"]
+
+
+def test_one_that_does_not_say_what_it_reads_begins_again() -> None:
+    """Earlier versions read the tables in the order of the settings, whatever that was."""
+    reader = ScriptedReader()
+    stream = stream_of(reader, progress=SnapshotProgress("more", ("A",), CommitOrder(1, 1, 0, 0)))
+    stream.next(0.05)
+    assert reader.asked[0][:2] == ("sets", None)
+
+
 def test_single_datasets_begin_again_as_single_ones() -> None:
     reader = ScriptedReader()
     progress = SnapshotProgress("gone", ("A",), CommitOrder(1, 1, 0, 0), ("A", "B"))
     stream = stream_of(reader, progress=progress)
     stream.next(0.05)
     assert (reader.asked[0][:2], reader.datasets[0]) == (("sets", None), "A")
-    assert stream.position().snapshot == replace(progress, table="sets", last_key=None)
+    assert stream.position().snapshot == replace(progress, table="sets", last_key=None, tables=TABLES)
 
 
 def test_single_datasets_one_after_the_other() -> None:
@@ -218,7 +263,7 @@ def test_single_datasets_one_after_the_other() -> None:
     mark = CommitOrder(1, 1, 0, 0)
     rows = Chunk({DatasetKey("A"): Dataset("a", None)}, None, LogEnd(FILE, 0))
     reader = ScriptedReader(rows, *[nothing_more()] * 5)
-    stream = stream_of(reader, progress=SnapshotProgress("sets", None, mark, ("A", "B")))
+    stream = stream_of(reader, progress=SnapshotProgress("sets", None, mark, ("A", "B"), tables=TABLES))
     found = taken(stream, 6)
     assert reader.datasets == ["A"] * 3 + ["B"] * 3
     changes = [change for transaction in found for change in unpacked(transaction.changes)]
@@ -229,7 +274,7 @@ def test_single_datasets_one_after_the_other() -> None:
         *[(Floor, "B", mark)] * 2,
     ]
     assert [c.op for c in changes if isinstance(c, DatasetChange)] == [Op.READ, Op.DELETE]
-    assert found[2].after.snapshot == SnapshotProgress("sets", None, mark, ("B",))
+    assert found[2].after.snapshot == SnapshotProgress("sets", None, mark, ("B",), tables=TABLES)
     assert found[-1].after.snapshot_done
 
 
@@ -243,8 +288,8 @@ def test_waiting_for_long_is_said(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_the_datasets_of_each_database_come_before_its_tables() -> None:
     plan = replace(PLAN, tables=("docs", "other.docs", "other.more", "more"))
-    assert plan.order == ("sets", "docs", "other.sets", "other.docs", "other.more", "more")
-    assert [table for table in plan.order if plan.holds_datasets(table)] == ["sets", "other.sets"]
+    assert plan.order(plan.tables) == ("sets", "docs", "other.sets", "other.docs", "other.more", "more")
+    assert [table for table in plan.order(plan.tables) if plan.holds_datasets(table)] == ["sets", "other.sets"]
 
 
 def test_a_row_of_another_database_is_another_row() -> None:

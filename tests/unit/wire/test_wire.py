@@ -32,6 +32,7 @@ from connector.model import (
     Lane,
     Op,
     PublishedPosition,
+    SnapshotProgress,
     SourceIdentity,
     SourceInfo,
     SourcePosition,
@@ -352,3 +353,16 @@ def test_a_position_of_an_earlier_version_is_read() -> None:
         True,
         5,
     )
+
+
+# Written by the version whose snapshots did not say which tables they read.
+POSITION_WITHOUT_TABLES = (
+    "c3018b825fb756ace9830a6d7973716c020875756964020c62696e6c6f67000e0006020a613a312d351a62696e6c6f672e30"
+    "3030303034a41380c49fd50c000000000000000208646f6373020402410278000608d00f00000208646f63730000020274021200010a"
+)
+
+
+def test_a_position_in_a_snapshot_of_an_earlier_version_is_read() -> None:
+    found = decode_position(bytes.fromhex(POSITION_WITHOUT_TABLES))
+    progress = SnapshotProgress("docs", ("A", "x"), CommitOrder(3, 4, 1000, 0), None, ("docs",))
+    assert (found.source.snapshot, found.ends) == (progress, {Lane("t", 1): 9})

@@ -130,6 +130,7 @@ positions = st.builds(
             orders,
             st.none() | st.lists(texts, max_size=3).map(tuple),
             st.lists(texts, max_size=3).map(tuple),
+            st.lists(texts, max_size=3).map(tuple),
         ),
         snapshot_done=st.booleans(),
     ),
