@@ -54,6 +54,10 @@ def snapshot(
         list[str] | None,
         typer.Option("--dataset", "-d", metavar="NAME", help="Only of this dataset; can be given several times."),
     ] = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option("--table", "-t", metavar="NAME", help="Only of this table, as source.tables names it; several."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until everything that was read is published.")] = False,
     json: Json = False,
 ) -> None:
@@ -63,7 +67,7 @@ def snapshot(
     next, was reset, or did something that cannot be followed.
     """
     settings = invocation(context).settings()
-    asked = ask_again(settings, dataset or ())
+    asked = ask_again(settings, dataset or (), table or ())
     console, done = err() if json else out(), None
     console.print(_asked(asked))
     if wait:
@@ -79,6 +83,7 @@ def snapshot(
 
 def _asked(asked: Asked) -> str:
     of = "all datasets" if asked.datasets is None else f"{count(len(asked.datasets), 'dataset')}"
+    of += f" in {', '.join(asked.tables)}" if asked.tables else ""
     if asked.begin is not None:
         return f"The next `vecsync capture run` begins at {describe(asked.begin)} with a snapshot."
     if asked.leader is None:

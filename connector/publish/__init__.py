@@ -5,12 +5,13 @@ from connector.publish.publisher import Progress, Publisher
 from connector.publish.resnapshot import request_snapshot
 from connector.publish.set_position import set_position, skip_transaction
 from connector.publish.setup import create_topics, followed_topics, topic_specs
-from connector.publish.signals import send_signal, signals_lane
+from connector.publish.signals import chosen_tables, send_signal, signals_lane
 from connector.publish.when_needed import publish
 
 __all__ = [
     "Progress",
     "Publisher",
+    "chosen_tables",
     "create_topics",
     "followed_topics",
     "newest_commit",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -20,7 +20,6 @@ from connector.errors import Unreachable, UsageError, VecsyncError
 from connector.model import Lane, PublishedPosition, SnapshotProgress, SourcePosition, TableName
 from connector.publish.log_state import read_between
 from connector.publish.resume import Tail
-from connector.publish.setup import followed_topics
 from connector.settings import Settings
 from connector.source import Source
 from connector.source.marks import mark_of
@@ -136,14 +135,15 @@ class Signals:
     def begun(self, position: PublishedPosition, asked: Asked) -> PublishedPosition:
         """The same place with that snapshot ahead, in an epoch of its own: rows that were changed unseen have to sort
         above everything, also above an earlier reading on the same mark."""
-        at, datasets = replace(position.source, epoch=position.source.epoch + 1), asked.signal.datasets
-        progress = None
-        if datasets is not None:
-            source = self._settings.source
-            home, followed = home_of(source), followed_tables(source)
-            first = TableName(followed[0].db, source.mapping.dataset_table)
-            tables = tuple(called(name, home) for name in followed)
-            progress = SnapshotProgress(called(first, home), None, mark_of(at), datasets, tables=tables)
+        at, signal = replace(position.source, epoch=position.source.epoch + 1), asked.signal
+        progress, source, chosen = None, self._settings.source, chosen_tables(self._settings, asked.signal.tables)
+        if signal.datasets is not None or len(chosen) < len(followed_tables(source)):
+            tables = tuple(called(name, home_of(source)) for name in chosen)
+            # Readers of the shadow log publish datasets with each look, not with a snapshot.
+            first = chosen[0] if at.of_shadow_log else TableName(chosen[0].db, source.mapping.dataset_table)
+            progress = SnapshotProgress(
+                called(first, home_of(source)), None, mark_of(at), signal.datasets, tables=tables
+            )
         return replace(
             position,
             source=replace(at, snapshot=progress, snapshot_done=False),
@@ -155,9 +155,7 @@ class Signals:
             if record.key not in (None, signal_key(self._settings.topics.prefix)):
                 raise UsageError(f"its key is {record.key!r}, not the prefix")
             signal = decode_signal(record.value)
-            if signal.tables and set(signal.tables) != (followed := _followed(self._settings)):
-                raise UsageError(f"a snapshot is one of all tables that are followed: {', '.join(sorted(followed))}")
-            self._source.check_snapshot(signal.datasets)
+            self._source.check_snapshot(signal.datasets, chosen_tables(self._settings, signal.tables))
         except Unreachable:
             raise
         except VecsyncError as error:
@@ -168,13 +166,27 @@ class Signals:
             return None
         log.info(
             "snapshot asked for",
-            extra={"offset": record.offset, "id": signal.id, "datasets": signal.datasets or "all"},
+            extra={
+                "offset": record.offset,
+                "id": signal.id,
+                "datasets": signal.datasets or "all",
+                "tables": signal.tables or "all",
+            },
         )
         return signal
 
 
-def _followed(settings: Settings) -> set[str]:
-    return {str(name) for name in followed_topics(settings)}
+def chosen_tables(settings: Settings, tables: Sequence[str]) -> Sequence[TableName]:
+    """Those that are meant, as `database.table` or as `source.tables` names them, in the order in which they are
+    followed; none: all. Raises UsageError for one that is not followed."""
+    home, followed = home_of(settings.source), followed_tables(settings.source)
+    names = {called(name, home): name for name in followed} | {str(name): name for name in followed}
+    for table in tables:
+        if table not in names:
+            hint = f"Followed are {', '.join(called(name, home) for name in followed)}. Names count case."
+            raise UsageError(f"table {table!r} is not followed", hint=hint)
+    chosen = {names[table] for table in tables} or set(followed)
+    return [name for name in followed if name in chosen]
 
 
 def send_signal(broker: Broker, settings: Settings, signal: SnapshotSignal) -> int:

@@ -15,7 +15,7 @@ from uuid import uuid4
 from connector.broker import Broker
 from connector.errors import ConfigurationError, DataRefused, UsageError
 from connector.model import Lane, PublishedPosition, SourcePosition
-from connector.publish import recorded_position, send_signal, signals_lane
+from connector.publish import chosen_tables, recorded_position, send_signal, signals_lane
 from connector.registry import open_broker
 from connector.runtime.capture import ask_for_snapshot
 from connector.runtime.events import source_position_json
@@ -29,13 +29,15 @@ _LISTEN_S = 0.2
 
 class Asked(NamedTuple):
     """datasets: None: all. offset: of the signal, where there is one; otherwise the next run begins at `begin`.
-    leader: the capture that will read it now; None: the next run does. seen: positions that were recorded before."""
+    leader: the capture that will read it now; None: the next run does. seen: positions that were recorded before.
+    tables: as `database.table`; empty: all."""
 
     datasets: Sequence[str] | None
     offset: int | None
     begin: SourcePosition | None
     leader: str | None
     seen: int
+    tables: Sequence[str] = ()
 
 
 class State(StrEnum):
@@ -50,10 +52,12 @@ class Stage(NamedTuple):
     at: SourcePosition
 
 
-def ask_again(settings: Settings, datasets: Sequence[str]) -> Asked:
-    """datasets: none: all. Raises ConfigurationError where there are no topics, DataRefused without a recorded
-    position, and what `Source.check_snapshot` and `request_snapshot` raise."""
+def ask_again(settings: Settings, datasets: Sequence[str], tables: Sequence[str] = ()) -> Asked:
+    """None named: all. Raises ConfigurationError where topics are missing, DataRefused without a recorded position, and
+    what `chosen_tables`, `Source.check_snapshot` and `request_snapshot` raise."""
     prefix, names = settings.topics.prefix, tuple(dict.fromkeys(datasets)) or None
+    chosen = chosen_tables(settings, tables)
+    of = tuple(map(str, chosen)) if tables else ()
     broker = open_broker(settings)
     lane, positions = signals_lane(prefix), Lane(positions_topic(prefix), 0)
     admin = broker.admin()
@@ -69,7 +73,7 @@ def ask_again(settings: Settings, datasets: Sequence[str]) -> Asked:
         seen = admin.end_offsets([positions])[positions]
     finally:
         admin.close()
-    if names is None and leader is None:
+    if names is None and not of and leader is None:
         return Asked(None, None, ask_for_snapshot(settings), None, seen)
     if recorded_position(broker, prefix) is None:
         raise DataRefused(
@@ -77,11 +81,11 @@ def ask_again(settings: Settings, datasets: Sequence[str]) -> Asked:
         )
     source = open_source(settings)
     try:
-        source.check_snapshot(names)
+        source.check_snapshot(names, chosen)
     finally:
         source.close()
-    offset = send_signal(broker, settings, SnapshotSignal(names, id=str(uuid4())))
-    return Asked(names, offset, None, leader, seen)
+    offset = send_signal(broker, settings, SnapshotSignal(names, of, str(uuid4())))
+    return Asked(names, offset, None, leader, seen, of)
 
 
 def follow(settings: Settings, asked: Asked, stop: Event) -> Iterator[Stage]:
@@ -141,6 +145,7 @@ def asked_json(asked: Asked, *, done: bool | None) -> dict[str, Any]:
     """done: None: it was not waited for."""
     return {
         "datasets": None if asked.datasets is None else list(asked.datasets),
+        "tables": list(asked.tables) or None,
         "by": "next run" if asked.leader is None else "running capture",
         "capture": asked.leader,
         "offset": asked.offset,

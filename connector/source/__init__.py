@@ -14,6 +14,7 @@ from connector.model import (
     SourceIdentity,
     SourceInfo,
     SourcePosition,
+    TableName,
     Transaction,
 )
 
@@ -70,10 +71,10 @@ class Source(Protocol):
         """Reads single rows again while a stream goes on; None where the source has no such way."""
         ...
 
-    def check_snapshot(self, datasets: Sequence[str] | None) -> None:
-        """Whether a stream could take a snapshot of these datasets now (None: of all). Raises UsageError for a dataset
-        that the source does not have, or where it cannot read single ones; PreflightRefused, ConfigurationError or
-        DataRefused where it cannot be read so."""
+    def check_snapshot(self, datasets: Sequence[str] | None, tables: Sequence[TableName]) -> None:
+        """Whether a stream could take a snapshot of these datasets now (None: of all) in these of its tables. Raises
+        UsageError for a dataset that the source does not have there, or where it cannot read single ones, or some of
+        its tables only; PreflightRefused, ConfigurationError or DataRefused where it cannot be read so."""
         ...
 
     def close(self) -> None: ...

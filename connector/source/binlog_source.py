@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import pymysql
 
 from connector.errors import ConnectionLost, ForeignLog, PositionLost, PreflightRefused, VecsyncError
-from connector.model import SourceIdentity, SourcePosition
+from connector.model import SourceIdentity, SourcePosition, TableName
 from connector.settings import Settings
 from connector.source import Stream
 from connector.source.binlog.connection import dump_from_position
@@ -173,12 +173,12 @@ class BinlogSource:
         identity = self.identity()
         return SqlRows(SqlSnapshotReader(self._source, identity), self._plan(identity))
 
-    def check_snapshot(self, datasets: Sequence[str] | None) -> None:
+    def check_snapshot(self, datasets: Sequence[str] | None, tables: Sequence[TableName]) -> None:
         identity = self.identity()
         reader = SqlSnapshotReader(self._source, identity)
         try:
-            plan = self._plan(identity)
-            reader.check(plan.order(plan.tables), datasets)
+            order = self._plan(identity).order([called(name, self._home) for name in tables])
+            reader.check(order, datasets)
         finally:
             reader.close()
 

@@ -10,7 +10,7 @@ from typing import Any
 import pymysql
 
 from connector.errors import ForeignLog, PreflightRefused, UsageError
-from connector.model import DatasetCursor, SourceIdentity, SourcePosition, cursor_key
+from connector.model import DatasetCursor, SourceIdentity, SourcePosition, TableName, cursor_key
 from connector.settings import Settings
 from connector.source import Stream
 from connector.source.log_changes import LogChanges
@@ -113,7 +113,11 @@ class LogSource:
     def rows(self) -> LogRows:
         return LogRows(self._source, self.identity(), self._settings.topics.prefix)
 
-    def check_snapshot(self, datasets: Sequence[str] | None) -> None:
+    def check_snapshot(
+        self,
+        datasets: Sequence[str] | None,
+        tables: Sequence[TableName],  # noqa: ARG002 -- some are as good as all
+    ) -> None:
         """Rows of all datasets are read, each dataset in a look of its own."""
         if datasets is not None:
             raise UsageError(

@@ -21,7 +21,15 @@ from pathlib import Path
 import apsw
 
 from connector.errors import ConnectionLost, CorruptedLog, ForeignLog, PositionLost, PreflightRefused, UsageError
-from connector.model import Change, DatasetCursor, SnapshotProgress, SourceIdentity, SourcePosition, Transaction
+from connector.model import (
+    Change,
+    DatasetCursor,
+    SnapshotProgress,
+    SourceIdentity,
+    SourcePosition,
+    TableName,
+    Transaction,
+)
 from connector.settings import Settings
 from connector.source import Stream
 from connector.source.shadow_log_entries import INSTALLED, RESET, Entry, change_of, mark_after, needs_payload
@@ -90,12 +98,14 @@ class SqliteSource:
     def rows(self) -> None:
         """There is none: the embedded log, which such sources publish to, lets nobody write beside the lease."""
 
-    def check_snapshot(self, datasets: Sequence[str] | None) -> None:
+    def check_snapshot(self, datasets: Sequence[str] | None, tables: Sequence[TableName]) -> None:
         """Its tables are read in one transaction, all of them."""
-        if datasets is not None:
+        some = len(tables) < len(self._settings.source.tables)
+        if datasets is not None or some:
+            which = "tables, not some" if some else "datasets, not single ones"
             raise UsageError(
-                "a snapshot of a SQLite source reads all datasets, not single ones",
-                hint="Name no dataset: all rows are read again, in one transaction.",
+                f"a snapshot of a SQLite source reads all {which}",
+                hint="Name none: all rows are read again, in one transaction.",
             )
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ from connector.upstream.install import install
 from connector.upstream.preflight import require
 from connector.wire import SnapshotSignal, decode_key, decode_value
 from tests.servers.model import SqlDatabase
-from tests.system.compare import replica_rows
+from tests.system.compare import open_plainly, replica_rows
 from tests.system.log_site import admin, agrees, reading_account, site_of, until
 from tests.system.site import SiteHere
 
@@ -159,6 +159,29 @@ def test_a_snapshot_that_is_asked_for_reads_all_datasets(
     assert (recorded.source.epoch, recorded.ends[signals_lane(settings.topics.prefix)]) == (2, 2)
     site.apply()
     agrees(site, sql_database)
+
+
+def test_some_tables_are_read_again(sql_database: SqlDatabase, reader: str, tmp_path: Path) -> None:
+    """What no trigger saw is seen in the table that was named, and nowhere else."""
+    install(admin(sql_database, tables=["shadow_vec_docs", "notes"]))
+    sql_database.server.query(f"GRANT SELECT ON {sql_database.name}.notes TO {reader}@'%'")
+    site = site_of(tmp_path, sql_database, reader, tables=["notes", "shadow_vec_docs"], late_commit_window_s=0)
+    row = "(dataset_id, id, content) VALUES ('a', '1', 'x'), ('a', '2', 'y')"
+    sql_database.execute(
+        "INSERT INTO vec_dataset(dataset_id) VALUES ('a')",
+        f"INSERT INTO shadow_vec_docs{row}",
+        f"INSERT INTO notes{row}",
+    )
+    site.capture()
+    sql_database.execute("TRUNCATE notes", "TRUNCATE shadow_vec_docs")
+    said = json.loads(site.run("capture", "snapshot", "-t", "shadow_vec_docs", "--json").stdout)
+    assert (said["tables"], said["datasets"]) == ([f"{sql_database.name}.shadow_vec_docs"], None)
+    site.capture()
+    site.apply()
+    db = open_plainly(site.replica)
+    left = [db.execute(f'SELECT id FROM "{table}" ORDER BY id').fetchall() for table in ("notes", "shadow_vec_docs")]
+    db.close()
+    assert left == [[("1",), ("2",)], []]
 
 
 def test_what_is_missing_is_named(sql_database: SqlDatabase, reader: str, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from connector.model import (
     SourceIdentity,
     SourceInfo,
     SourcePosition,
+    TableName,
     Transaction,
 )
 from connector.publish import Publisher, create_topics, followed_topics, recorded_position, request_snapshot
@@ -116,7 +117,7 @@ class LiveSource:
     def rows(self) -> LiveRows | None:
         return LiveRows(self)
 
-    def check_snapshot(self, datasets: Sequence[str] | None) -> None: ...
+    def check_snapshot(self, datasets: Sequence[str] | None, tables: Sequence[TableName]) -> None: ...
 
     def close(self) -> None: ...
 

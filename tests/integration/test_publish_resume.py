@@ -33,6 +33,7 @@ from connector.model import (
     SourceIdentity,
     SourceInfo,
     SourcePosition,
+    TableName,
     Transaction,
 )
 from connector.publish import Publisher, recorded_position
@@ -107,7 +108,7 @@ class ScriptedSource:
 
     def rows(self) -> None: ...
 
-    def check_snapshot(self, datasets: Sequence[str] | None) -> None: ...
+    def check_snapshot(self, datasets: Sequence[str] | None, tables: Sequence[TableName]) -> None: ...
 
     def close(self) -> None: ...
 

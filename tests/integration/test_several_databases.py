@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from connector.errors import PreflightRefused
-from connector.model import ZERO_ORDER, SnapshotProgress
+from connector.model import ZERO_ORDER, DatasetChange, DocChange, Floor, FloorReason, SnapshotProgress
 from connector.publish import moving, publish, recorded_position, send_signal
 from connector.settings import Settings
 from connector.source.binlog_source import BinlogSource
@@ -23,6 +23,7 @@ from connector.upstream.preflight import check
 from connector.wire import SnapshotSignal
 from tests.servers.fix_sql import fresh_database
 from tests.servers.model import SqlDatabase, SqlServer
+from tests.system.compare import source_rows
 from tests.system.schema import SHADOW, create_tables
 from tests.system.settings import settings, source_section
 from tests.system.several import INSERT, Several
@@ -205,3 +206,33 @@ def test_a_snapshot_keeps_its_order(two: tuple[SqlDatabase, SqlDatabase], tmp_pa
     turned = Several(one, tmp_path, tables=["notes", f"{other.name}.notes", f"{other.name}.{DOCS}", DOCS])
     turned.capture()
     turned.check_each({one: [DOCS, "notes"], other: [DOCS, "notes"]})
+
+
+@pytest.mark.parametrize("some_datasets", [False, True])
+def test_some_tables_are_read_again(
+    two: tuple[SqlDatabase, SqlDatabase], tmp_path: Path, *, some_datasets: bool
+) -> None:
+    """What changed unseen is seen there and nowhere else; then in all."""
+    one, other = two
+    both = {one: [DOCS, "notes"], other: [DOCS, "notes"]}
+    filled(one, "one")
+    filled(other, "other")
+    capture = followed(two, tmp_path)
+    capture.capture()
+    unseen = [f"UPDATE {DOCS} SET content = 'unseen' WHERE dataset_id = 'd'", f"DELETE FROM {DOCS} WHERE id = '3'"]
+    for database in two:
+        database.execute("SET SESSION sql_log_bin = 0", *unseen, "DELETE FROM notes")
+    datasets = ("d",) if some_datasets else None
+    send_signal(capture.broker, capture.settings(), SnapshotSignal(datasets, (f"{other.name}.{DOCS}",)))
+    capture.capture()
+    since = [change for change in capture.written() if change.order.epoch == 2]
+    documents = [(c.source.db, c.source.table) for c in since if not isinstance(c, DatasetChange)]
+    assert {*documents} == {(other.name, DOCS)}
+    rows = [(c.key.dataset_id, c.key.id) for c in since if isinstance(c, DocChange)]
+    expected = source_rows(other.server, other.name, DOCS)
+    assert sorted(rows) == sorted(key for key in expected if key[0] == "d" or not some_datasets)
+    assert {c.reason for c in since if isinstance(c, Floor)} == {FloorReason.SNAPSHOT}
+    send_signal(capture.broker, capture.settings(), SnapshotSignal())
+    capture.capture()
+    assert capture.epoch() == 3
+    capture.check_each(both)

@@ -334,6 +334,7 @@ def test_a_sqlite_source_reads_all_or_nothing(tmp_path: Path) -> None:
     ).fetchall()
     site.capture()
     assert "reads all datasets" in site.refused("capture", "snapshot", "-d", "d", code=2)
+    assert "table 'other' is not followed" in site.refused("capture", "snapshot", "-t", "other", code=2)
     settings = load(site.config)
     broker = open_broker(settings)
     for signal in (SnapshotSignal(("d",)), SnapshotSignal()):

@@ -7,8 +7,12 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from connector.model import Change, Lane
+from connector.publish import followed_topics
+from connector.publish.log_state import read_to_end
 from connector.replica import run
 from connector.settings import Settings
+from connector.wire import decode_value
 from tests.servers.model import SqlDatabase
 from tests.system.compare import (
     COLUMNS,
@@ -43,6 +47,14 @@ class Several(Followed):
             assert found <= {*names}
             assert replica_datasets(path) == source_datasets(database.server, database.name)
             derived_structures_agree(path)
+
+    def written(self) -> Sequence[Change]:
+        """All that stands on the data topics."""
+        chosen = self.settings()
+        topics = [of.data for of in followed_topics(chosen).values()]
+        starts = {Lane(topic, partition): 0 for topic in topics for partition in range(chosen.topics.partitions)}
+        records = read_to_end(self.broker, starts)
+        return [decode_value(record.value).change for record in records if record.value is not None]
 
     def replica_of(self, database: str) -> Settings:
         chosen = self.settings()
