@@ -90,7 +90,7 @@ class PreflightRefused(VecsyncError):
 
 class DifferenceFound(VecsyncError):
     exit_code = 5
-    hint = "Run `vecsync replica replay` to rebuild the replica from the topics."
+    hint = "Run `vecsync verify --repair`: it has the rows read again, by way of the log."
 
 
 class Unreachable(VecsyncError):

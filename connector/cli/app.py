@@ -16,7 +16,7 @@ from connector.cli.failures import OutputClosed
 from connector.cli.options import Invocation
 from connector.cli.output import print_line
 
-NOUNS = ("demo", "config", "source", "docs", "ingest", "topics", "capture", "replica", "schemas")
+NOUNS = ("demo", "config", "source", "docs", "ingest", "topics", "capture", "replica", "verify", "schemas")
 """As a document travels. Each is a module of this package with an `app`."""
 
 

@@ -244,18 +244,26 @@ def make_views(connection: apsw.Connection) -> None:
 
 
 def _document_view(connection: apsw.Connection, name: str, shadow_table: str | None) -> str:
-    """A correlated look-up per vec0 table: SQLite evaluates only the one that applies, and only if it is asked for."""
+    where = "" if shadow_table is None else f" WHERE c.shadow_table = {literal(shadow_table)}"
+    return (
+        f"CREATE VIEW {quoted(name)} AS /*docs*/ SELECT c.dataset_id, d.id, {document_columns(connection)} "
+        f"FROM replica_document d JOIN replica_collection c ON c.no = d.collection{where}"
+    )
+
+
+def document_columns(connection: apsw.Connection) -> str:
+    """Those of a document beside its key, for a SELECT from `replica_document d`.
+
+    The embedding is a correlated look-up per vec0 table: SQLite evaluates only the one that applies, and only if it is
+    asked for."""
     cases = "".join(
         f" WHEN {no} THEN (SELECT embedding FROM {quoted(vectors)} WHERE rowid = d.no)"
         for no, vectors in connection.execute("SELECT no, name FROM replica_vectors ORDER BY no")
     )
-    where = "" if shadow_table is None else f" WHERE c.shadow_table = {literal(shadow_table)}"
     return (
-        f"CREATE VIEW {quoted(name)} AS /*docs*/ SELECT c.dataset_id, d.id, d.content, d.meta, CASE d.vectors "
-        f"WHEN {EMPTY_VECTOR} THEN x'' WHEN {BAD_VECTOR} THEN "
+        f"d.content, d.meta, CASE d.vectors WHEN {EMPTY_VECTOR} THEN x'' WHEN {BAD_VECTOR} THEN "
         f"(SELECT bytes FROM replica_bad_vector WHERE document = d.no){cases} END AS embedding, d.embedding_model, "
-        "d.scn, d.archived, d.created_at, d.updated_at "
-        f"FROM replica_document d JOIN replica_collection c ON c.no = d.collection{where}"
+        "d.scn, d.archived, d.created_at, d.updated_at"
     )
 
 

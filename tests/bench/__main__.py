@@ -12,7 +12,7 @@ import sys
 
 import psutil
 
-BENCHES = ["bench_capture", "bench_apply", "bench_end_to_end", "bench_memory"]
+BENCHES = ["bench_capture", "bench_apply", "bench_end_to_end", "bench_memory", "bench_verify"]
 
 
 def main() -> None:
