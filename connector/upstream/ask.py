@@ -7,7 +7,7 @@ from typing import Any
 import pymysql
 
 ACCESS_DENIED = {1044, 1142, 1143, 1227}
-_NOTHING_THERE = {1146, 1381}  # no such table; the binlog is off
+_NOTHING_THERE = {1049, 1146, 1381}  # no such database; no such table; the binlog is off
 
 
 def rows(connection: pymysql.Connection[Any], sql: str) -> list[tuple[Any, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping as Map
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import StrEnum
 
 from connector.settings import Mapping
@@ -30,6 +31,7 @@ class Finding:
     mend_sql: str = ""
 
 
+_INSTALL = "-- vecsync source install"
 _DAY_S = 86_400
 _SHORT_RETENTION_S = 3 * _DAY_S  # a weekend
 
@@ -219,15 +221,43 @@ def replica_findings(variables: Map[str, str], *, mariadb: bool) -> list[Finding
     return found
 
 
-def table_findings(shape: TableShape, mapping: Mapping, dialect: Dialect) -> list[Finding]:
-    """Of one shadow table and its table of datasets."""
+def table_missing(table: str, seen: Sequence[str], key: str, who: str = "", grant: str = "") -> Finding:
+    """seen: tables that the account may see there. key: the configuration that names the table. who, grant: the
+    account, where it may be that it only must not see the table, and what would let it."""
+    what = f"there is no table {table}" + (f", or {who} may not see it" if who else "")
+    near = get_close_matches(table, seen, 2)
+    if near:
+        mend = f"-- there is {' and '.join(near)}: write it in {key}; or make {table}: vecsync source install"
+        mend += f"\n-- if it is there: {grant}" if grant else ""
+    else:
+        mend = f"-- if it is there:\n{grant}\n-- otherwise: vecsync source install" if grant else _INSTALL
+    return Finding("table_missing", Severity.ERROR, what, "there is nothing to follow", mend)
+
+
+def database_missing(database: str) -> Finding:
+    return Finding(
+        "database_missing",
+        Severity.ERROR,
+        f"there is no database {database}",
+        "there is nothing to follow",
+        f"-- write the right one in source.tables; or make it, and then its tables by vecsync source install:\n"
+        f"CREATE DATABASE {quoted(database, 'mysql')};",
+    )
+
+
+def missing_name(shape: TableShape, mapping: Mapping) -> tuple[str, str] | None:
+    """The table that is not there, if one is not, and the key of the configuration that names it."""
+    if not shape.exists:
+        return shape.table, "source.tables"
+    return None if shape.dataset_table_exists else (mapping.dataset_table, "source.mapping.dataset_table")
+
+
+def table_findings(shape: TableShape, mapping: Mapping, dialect: Dialect, seen: Sequence[str] = ()) -> list[Finding]:
+    """Of one shadow table and its table of datasets. seen: tables beside them."""
     table = shape.table
-    if not shape.exists or not shape.dataset_table_exists:
-        missing = table if not shape.exists else mapping.dataset_table
-        why = "there is nothing to follow"
-        return [
-            Finding("table_missing", Severity.ERROR, f"there is no table {missing}", why, "-- vecsync source install")
-        ]
+    missing = missing_name(shape, mapping)
+    if missing is not None:
+        return [table_missing(missing[0], seen, missing[1])]
     found: list[Finding] = []
 
     def add(code: str, severity: Severity, what: str, why: str, mend: str = "") -> None:
@@ -271,7 +301,7 @@ def table_findings(shape: TableShape, mapping: Mapping, dialect: Dialect) -> lis
                 Severity.INFO,
                 f"{table} has no triggers, or this account may not see them",
                 "without them deletions carry no change number of their own; their place in the log orders them",
-                "-- vecsync source install",
+                _INSTALL,
             )
     if shape.renames:
         add(

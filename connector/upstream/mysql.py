@@ -27,7 +27,12 @@ from connector.upstream.sqlite import foreign_id
 
 _REFUSED_ACCOUNT = {1045, 1130, 1251, 1524, 1698, 1820, 1862, 3118, 3955}
 _NOT_ALLOWED = {1044, 1142, 1143, 1227, 1370}
-_NOT_FOUND = {1049, 1054, 1146, 1305}
+_NOT_FOUND = {1054, 1146, 1305}
+_NO_DATABASE = {
+    1044: "Check the database in source.url; if it is there, grant the account SELECT on its tables.",
+    1049: "Name another database in source.url, or make this one (CREATE DATABASE); "
+    "then `vecsync source install` makes the tables.",
+}
 _LOST = {2006, 2013, 2055, 1053, 1927, 4031}
 _TRY_AGAIN = {1205, 1213}
 _BAD_VALUE = {1048, 1062, 1153, 1264, 1265, 1292, 1364, 1366, 1406, 1451, 1452, 3140}
@@ -101,6 +106,9 @@ def mysql_error(error: pymysql.Error, what: str) -> VecsyncError:
     message = f"{what}: {error.args[1] if len(error.args) > 1 else error}"
     if code in _REFUSED_ACCOUNT:
         return AuthenticationFailed(message)
+    if code in _NO_DATABASE:
+        kind = AuthenticationFailed if code in _NOT_ALLOWED else ConfigurationError
+        return kind(message, hint=_NO_DATABASE[code])
     if code in _NOT_ALLOWED:
         return AuthenticationFailed(message, hint="Grant what is missing; `vecsync source check` lists it.")
     if code in _NOT_FOUND:

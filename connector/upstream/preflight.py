@@ -23,17 +23,20 @@ from connector.upstream.findings import (
     Finding,
     Severity,
     case_findings,
+    database_missing,
     ignores_case,
+    missing_name,
     refusal,
     replica_findings,
     server_findings,
     table_findings,
+    table_missing,
 )
 from connector.upstream.install import logs, stale_sqlite_triggers
 from connector.upstream.library_findings import library_server_findings, library_table_findings
 from connector.upstream.log_check import log_findings
 from connector.upstream.mysql import mysql_errors, open_connection
-from connector.upstream.names import quoted
+from connector.upstream.names import literal, quoted
 from connector.upstream.sqlite import open_reader, sqlite_error
 from connector.upstream.sqlite_schema import CHANGE_LOG, SOURCE_TABLE
 from connector.upstream.tables import called, followed_tables
@@ -73,8 +76,9 @@ def _sqlite(settings: Settings) -> list[Finding]:
     try:
         found: list[Finding] = []
         shapes = [sqlite_shape(db, table, source.mapping) for table in source.tables]
+        seen = [name for (name,) in db.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table'")]
         for shape in shapes:
-            found += table_findings(shape, source.mapping, "sqlite")
+            found += table_findings(shape, source.mapping, "sqlite", seen)
             found += _sqlite_table(db, shape)
         (mode,) = db.execute("PRAGMA journal_mode").fetchall()[0]
         if mode != "wal":
@@ -182,7 +186,8 @@ def _mysql(settings: Settings) -> list[Finding]:
                 found += replica_findings(variables, mariadb=mariadb)
             for name in tables:
                 of_table = _mysql_table(connection, database, name, source.mapping, by_library=by_library)
-                found += of_table if name.db == database else [_elsewhere(name.db, finding) for finding in of_table]
+                here = name.db == database or any(finding.code == "database_missing" for finding in of_table)
+                found += of_table if here else [_elsewhere(name.db, finding) for finding in of_table]
             return found
     finally:
         connection.close()
@@ -192,6 +197,9 @@ def _mysql_table(
     connection: pymysql.Connection[Any], home: str, name: TableName, mapping: Mapping, *, by_library: bool
 ) -> list[Finding]:
     shape = mysql_shape(connection, *name, mapping)
+    missing = missing_name(shape, mapping)
+    if missing is not None:
+        return _missing(connection, home, TableName(name.db, missing[0]), missing[1])
     found = table_findings(shape, mapping, "mysql")
     if by_library:
         found += library_table_findings(shape, mapping)
@@ -200,6 +208,37 @@ def _mysql_table(
         why = "deletions carry no change number of their own; their place in the log orders them"
         found.append(Finding("no_triggers", Severity.INFO, what, why, _INSTALL))
     return found + _mysql_twins(connection, home, shape, mapping)
+
+
+def _missing(connection: pymysql.Connection[Any], home: str, table: TableName, key: str) -> list[Finding]:
+    """That a table is not there, or that it may be and the account must not see it: the two look alike."""
+    seen = _tables(connection, table.db)
+    if denied(connection, _nothing_of(table)):
+        if not seen:
+            return []  # the missing privilege is a finding of its own
+        who = _account_name(connection)
+        return [table_missing(table.table, seen, key, who, f"GRANT SELECT ON {_written(table)} TO {who};")]
+    schema = literal(table.db, "mysql")
+    if table.db != home and not rows(
+        connection, f"SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {schema}"
+    ):
+        return [database_missing(table.db)]
+    return [table_missing(table.table, seen, key)]
+
+
+def _tables(connection: pymysql.Connection[Any], database: str) -> list[str]:
+    """Those of which the account may see that they are there."""
+    sql = "SELECT TABLE_NAME AS name FROM information_schema.TABLES WHERE TABLE_SCHEMA = "
+    return [name for (name,) in rows(connection, sql + literal(database, "mysql"))]
+
+
+def _written(table: TableName) -> str:
+    return f"{quoted(table.db, 'mysql')}.{quoted(table.table, 'mysql')}"
+
+
+def _nothing_of(table: TableName) -> str:
+    """A query that only the privilege to read decides about."""
+    return f"SELECT 1 FROM {_written(table)} LIMIT 0"
 
 
 def _elsewhere(database: str, finding: Finding) -> Finding:
@@ -250,11 +289,13 @@ def _account(
             )
         )
     for table in tables:
-        name = f"{quoted(table.db, 'mysql')}.{quoted(table.table, 'mysql')}"
-        if denied(connection, f"SELECT 1 FROM {name} LIMIT 0"):
+        seen = _tables(connection, table.db)
+        # One that cannot be seen among others that can is taken for missing, see `_missing`.
+        if denied(connection, _nothing_of(table)) and (not seen or table.table in seen):
             what = f"{who} may not read {called(table, home)}"
             why = "a snapshot reads it, and its columns cannot be seen without"
-            found.append(Finding("privilege_select", Severity.ERROR, what, why, f"GRANT SELECT ON {name} TO {who};"))
+            grant = f"GRANT SELECT ON {_written(table)} TO {who};"
+            found.append(Finding("privilege_select", Severity.ERROR, what, why, grant))
     return found
 
 

@@ -290,6 +290,60 @@ def test_an_account_that_may_do_nothing(sql_database: SqlDatabase) -> None:
         server.query(f"DROP USER {name}@'%'")
 
 
+def test_a_table_that_is_not_there_is_the_first_thing_said(sql_database: SqlDatabase) -> None:
+    """An account with as little as it needs cannot tell a table that is not there from one that it may not read."""
+    server, name = sql_database.server, sql_database.name
+    install(of(sql_database).source)
+    monitor = "BINLOG MONITOR, SLAVE MONITOR" if server.kind == "mariadb" else "REPLICATION CLIENT"
+    server.query(f"CREATE USER {name}@'%' IDENTIFIED BY 'x'")
+    server.query(f"GRANT REPLICATION SLAVE, {monitor} ON *.* TO {name}@'%'")
+    for table in ("shadow_vec_docs", "vec_dataset"):
+        server.query(f"GRANT SELECT ON {name}.{table} TO {name}@'%'")
+    try:
+        url = f"mysql://{name}@{server.host}:{server.port}/{name}"
+        for settings, unsure in ((of(sql_database, tables=["shadow_vec_dosc"]), False),
+                                 (settings_of(url, "x", tables=["shadow_vec_dosc"]), True)):  # fmt: skip
+            (found,) = (f for f in check(settings) if f.severity is Severity.ERROR)
+            assert found.code == "table_missing"
+            assert found.what.startswith("there is no table shadow_vec_dosc")
+            assert "-- there is shadow_vec_docs: write it in source.tables" in found.mend_sql
+            assert ("may not see it" in found.what, "-- if it is there: GRANT" in found.mend_sql) == (unsure, unsure)
+
+        # One that is there and only not granted: what is printed mends it.
+        server.query(f"REVOKE SELECT ON {name}.vec_dataset FROM {name}@'%'")
+        (found,) = (f for f in check(settings_of(url, "x")) if f.severity is Severity.ERROR)
+        assert found.what.startswith("there is no table vec_dataset, or ")
+        server.query(next(line for line in found.mend_sql.splitlines() if not line.startswith("--")).rstrip(";"))
+        assert codes(check(settings_of(url, "x")), Severity.ERROR) == set()
+    finally:
+        server.query(f"DROP USER {name}@'%'")
+
+
+def test_a_database_that_is_not_there_says_so_and_what_helps(sql_database: SqlDatabase) -> None:
+    server, name = sql_database.server, sql_database.name
+    gone = f"{name}_none"
+    missing = settings_of(f"mysql://{server.user}@{server.host}:{server.port}/{gone}", server.password)
+    (found,) = check(missing)
+    assert gone in found.what
+    assert "source.url" in found.mend_sql
+    assert "CREATE DATABASE" in found.mend_sql
+    with pytest.raises(ConfigurationError) as refused:
+        install(missing.source)
+    assert not refused.value.hint.startswith("Check source.url, or run")
+
+    install(of(sql_database).source)
+    beside = of(sql_database, tables=["shadow_vec_docs", f"{gone}.shadow_vec_docs"])
+    (found,) = (f for f in check(beside) if f.severity is Severity.ERROR)
+    assert (found.code, found.what) == ("database_missing", f"there is no database {gone}")
+    try:
+        server.query(f"CREATE DATABASE `{gone}`")
+        assert codes(check(beside), Severity.ERROR) == {"table_missing"}
+        install(beside.source)
+        assert codes(check(beside), Severity.ERROR) == set()
+    finally:
+        server.query(f"DROP DATABASE `{gone}`")
+
+
 def test_a_server_that_does_not_answer_is_a_finding() -> None:
     found = check(settings_of("mysql://nobody@127.0.0.1:1/app", "secret-word"))
     assert codes(found) == {"unreachable"}
@@ -314,6 +368,9 @@ def test_sqlite(tmp_path: Path) -> None:
         install(settings.source)
         found = require(settings)
         assert codes(found, Severity.WARNING) == {"unique_index"}
+        typo = SourceSettings(kind="sqlite", url=f"sqlite:///{path}", tables=["shadow_vec_doc"])
+        (missing,) = (f for f in check(Settings(source=typo)) if f.code == "table_missing")
+        assert "there is shadow_vec_docs: write it in source.tables" in missing.mend_sql
         db.execute("INSERT INTO shadow_vec_docs(dataset_id, id) VALUES ('a', '1'), ('A', '2')")
         assert codes(check(settings), Severity.ERROR) == {"twins"}
         db.execute("DELETE FROM shadow_vec_docs")
