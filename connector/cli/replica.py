@@ -66,6 +66,7 @@ def _show(found: Status) -> None:
         ("ready", ready),
         ("behind", lag),
         ("writer", writer),
+        ("database", found.database or "-"),
         ("follows", ", ".join(found.follows) or "-"),
         ("size", size(found.file_bytes)),
         (

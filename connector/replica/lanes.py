@@ -104,6 +104,16 @@ def followed_database(connection: apsw.Connection, prefix: str, wanted: str | No
     return next(iter(have), wanted)
 
 
+def databases_of(lanes: Iterable[Lane]) -> set[str]:
+    """Those whose tables have these lanes; more than one only in a file that has to be built anew."""
+    found = set()
+    for lane in lanes:
+        topic = data_topic_of(lane.topic)
+        if (table := table_of_topic(topic.split(".", 1)[0], topic)) is not None:
+            found.add(table[0])
+    return found
+
+
 def check_filter(connection: apsw.Connection, wanted: str) -> None:
     """Raises ReplicaRefused when the file follows other datasets than the configuration says."""
     for (have,) in connection.execute("SELECT DISTINCT filter FROM partition_state WHERE filter <> ?", (wanted,)):

@@ -48,7 +48,8 @@ class DatasetStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """ready: what the writer said last; alive: a writer's heart beats. lag: over all data topics; None: unknown."""
+    """ready: what the writer said last; alive: a writer's heart beats. lag: over all data topics; None: unknown.
+    database: that of the source whose tables are followed; None: nothing was read yet."""
 
     path: str
     file: str
@@ -59,6 +60,7 @@ class Status:
     alive: bool
     writer: int | None
     error: str | None
+    database: str | None
     follows: Sequence[str]
     file_bytes: int
     lag: int | None
@@ -110,6 +112,7 @@ def _read(connection: apsw.Connection, path: Path, file: Path, broker: Broker | 
         alive=now.alive,
         writer=now.writer,
         error=now.error,
+        database=", ".join(sorted(lanes.databases_of(have))) or None,
         follows=schema.patterns_of(filters[0]) if filters else [],
         file_bytes=file_bytes(file),
         lag=lag,

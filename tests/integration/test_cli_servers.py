@@ -80,7 +80,9 @@ def test_from_files_to_a_search_while_the_services_run(
 
     before = _json(site, "replica", "status")["generation"]
     assert "taken the place" in site.run("replica", "replay").stdout
-    assert _json(site, "replica", "status")["generation"] == before + 1
+    after = _json(site, "replica", "status")
+    assert (after["generation"], after["database"]) == (before + 1, sql_database.name)
+    assert f"\ndatabase    {sql_database.name} " in site.run("replica", "status").stdout
     rows = site.run("replica", "sql", "SELECT id, archived FROM shadow_vec_docs ORDER BY id", "--json").stdout
     assert [json.loads(row) for row in rows.splitlines()] == [
         {"id": "animals.md#0", "archived": 1},
