@@ -20,6 +20,7 @@ from pydantic_settings import (
     NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     YamlConfigSettingsSource,
 )
 from yaml import MappingNode, SafeLoader, YAMLError
@@ -27,9 +28,14 @@ from yaml import load as load_yaml
 from yaml.constructor import ConstructorError
 
 from connector.errors import ConfigurationError
+from connector.settings_json import not_json
 
 ENV_PREFIX = "VECSYNC_"
 DEFAULT_FILE = "vecsync.yaml"
+_SECRETS_DIR = f"{ENV_PREFIX}SECRETS_DIR"
+
+# Nothing that reads the configuration can help before it can be read.
+_MEND = "Mend it where it is set (a file, a variable, an option); docs/reference/configuration.md has every key."
 
 
 # An error must not repeat what was given: it may be a password in the wrong place.
@@ -329,9 +335,12 @@ def load(file: Path | None = None, overrides: dict[str, Any] | None = None) -> S
         lines = "\n".join(
             f"  {'.'.join(str(part) for part in e['loc'])}: {_plain(e['msg'], e['type'])}" for e in error.errors()
         )
-        raise ConfigurationError(f"the configuration cannot be used:\n{lines}") from error
+        raise ConfigurationError(f"the configuration cannot be used:\n{lines}", hint=_MEND) from error
+    except SettingsError as error:
+        wrong = not_json(Settings, ENV_PREFIX, os.environ.get(_SECRETS_DIR))
+        raise wrong or ConfigurationError(f"the configuration cannot be read: {error}", hint=_MEND) from error
     except (YAMLError, ValueError) as error:
-        raise ConfigurationError(f"the configuration cannot be read: {error}") from error
+        raise ConfigurationError(f"the configuration cannot be read: {error}", hint=_MEND) from error
 
 
 def origins(file: Path | None = None, overrides: dict[str, Any] | None = None) -> dict[str, str]:
@@ -374,7 +383,7 @@ def dotted(values: dict[str, Any]) -> dict[str, Any]:
 def _class_for(file: Path | None) -> type[Settings]:
     if file is not None and not file.is_file():
         raise ConfigurationError(f"there is no configuration file {file}", hint="Write one, or leave out --config.")
-    secrets = os.environ.get(f"{ENV_PREFIX}SECRETS_DIR")
+    secrets = os.environ.get(_SECRETS_DIR)
     files = os.listdir(secrets) if secrets is not None and os.path.isdir(secrets) else []
     for place, names in (("environment variable", list(os.environ)), ("secrets file", files)):
         for name in names:
@@ -396,7 +405,7 @@ def _class_for(file: Path | None) -> type[Settings]:
 
 def _is_known(name: str) -> bool:
     """Whether it names a section; whether that has the key shows when the section is read."""
-    return name == f"{ENV_PREFIX}SECRETS_DIR" or name[len(ENV_PREFIX) :].split("__")[0].lower() in Settings.model_fields
+    return name == _SECRETS_DIR or name[len(ENV_PREFIX) :].split("__")[0].lower() in Settings.model_fields
 
 
 def _plain(message: str, kind: str) -> str:

@@ -102,6 +102,37 @@ def test_lists_and_maps_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     assert settings.broker.options == {"linger.ms": 7, "security.protocol": "ssl"}
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "right"),
+    [
+        ("VECSYNC_SOURCE__TABLES", "a,b", """VECSYNC_SOURCE__TABLES='["a", "b"]'"""),
+        ("VECSYNC_SOURCE__TABLES", "docs", """VECSYNC_SOURCE__TABLES='["docs"]'"""),
+        ("vecsync_source__tables", "['one', two.three ]", """vecsync_source__tables='["one", "two.three"]'"""),
+        ("VECSYNC_REPLICA__DATASETS", "a*; é", """VECSYNC_REPLICA__DATASETS='["a*", "é"]'"""),
+        ("VECSYNC_BROKER__OPTIONS", f"a={PASSWORD}", """VECSYNC_BROKER__OPTIONS='{"name": ...}'"""),
+        ("VECSYNC_REPLICA__MODELS", "m", """VECSYNC_REPLICA__MODELS='{"name": ...}'"""),
+        ("VECSYNC_SOURCE", PASSWORD, "VECSYNC_SOURCE__KIND="),
+    ],
+)
+@pytest.mark.parametrize("place", ["environment", ".env", "secrets"])
+def test_what_is_not_json_is_shown_as_it_would_be(
+    name: str, value: str, right: str, place: str, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if place == "environment":
+        monkeypatch.setenv(name, value)
+    elif place == ".env":
+        Path(".env").write_text(f"{name}={value}\n")
+    else:
+        (directory / "secrets").mkdir()
+        (directory / "secrets" / name).write_text(f"{value}\n")
+        monkeypatch.setenv("VECSYNC_SECRETS_DIR", str(directory / "secrets"))
+        right = right.partition("=")[2].strip("'") if "[" in right else right
+    with pytest.raises(ConfigurationError, match=f"^{name}.*written as JSON") as refused:
+        load()
+    assert right in refused.value.hint
+    assert PASSWORD not in str(refused.value) + refused.value.hint
+
+
 def test_an_empty_variable_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VECSYNC_TOPICS__PREFIX", "")
     assert load().topics.prefix == "vecsync"
