@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 
-from connector.cli.app import program
+from typer.exceptions import TyperException
+
+from connector.cli.app import paths, program
 from connector.cli.failures import INTERRUPTED, report
+from connector.cli.nearest import nearest
 
 __all__ = ["main"]
 
@@ -25,10 +29,19 @@ def run(arguments: Sequence[str]) -> int:
         result = program().main(ordered, prog_name="vecsync", standalone_mode=False)
         sys.stdout.flush()
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001  the one place where every error ends
-        return report(error, debug="--debug" in ordered)
+        meant = nearest(_words(ordered), paths()) if isinstance(error, TyperException) else []
+        return report(error, debug="--debug" in ordered, meant=meant)
     if result == INTERRUPTED:  # Typer takes Ctrl+C for itself, and says nothing
         return report(KeyboardInterrupt(), debug=False)
     return result if isinstance(result, int) else 0
+
+
+def _words(ordered: Sequence[str]) -> list[str]:
+    """What may name a command: all before the first option, once the global ones are passed."""
+    left = list(ordered)
+    while left and (name := left[0].partition("=")[0]) in _ANYWHERE:
+        del left[: 1 if "=" in left[0] else 1 + _ANYWHERE[name]]
+    return list(takewhile(lambda word: not word.startswith("-"), left))
 
 
 def globals_first(arguments: Sequence[str]) -> list[str]:

@@ -41,7 +41,7 @@ def _noun(name: str) -> Any:
     command.name = name
     # Shells are set up for the whole program, not for one noun.
     command.params = [p for p in command.params if p.name not in ("install_completion", "show_completion")]
-    _hide_flag_types(command)
+    _settle(command)
     return command
 
 
@@ -64,19 +64,28 @@ def program() -> Any:
     """The click command behind the Typer application."""
     command: Any = typer.main.get_command(app)
     command.commands = _Commands()
-    _hide_flag_types(command)
+    _settle(command)
     return command
 
 
-def _hide_flag_types(command: Any) -> None:
-    """Typer shows `<bool>` beside a flag, as if it took a value."""
+def _settle(command: Any) -> None:
+    """Typer shows `<bool>` beside a flag, as if it took a value, and looks for a wrong word only beside it."""
+    command.suggest_commands = False
     for parameter in command.params:
         if getattr(parameter, "is_flag", False) and parameter.metavar is None:
             parameter.metavar = ""
     commands = getattr(command, "commands", {})
     if not isinstance(commands, _Commands):
         for inner in commands.values():
-            _hide_flag_types(inner)
+            _settle(inner)
+
+
+def paths(group: Any | None = None, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of every command, and of every group of commands. Imports them all."""
+    for name, command in (program() if group is None else group).commands.items():
+        yield (*words, name)
+        if hasattr(command, "commands"):
+            yield from paths(command, (*words, name))
 
 
 def _version(wanted: bool) -> None:

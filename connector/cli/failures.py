@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 
 from rich.markup import escape
 from typer.exceptions import TyperException
@@ -37,8 +38,8 @@ class OutputClosed(Exception):
     """The program that read our output went away."""
 
 
-def report(error: BaseException, *, debug: bool) -> int:
-    """Prints the error for a person; returns the exit code."""
+def report(error: BaseException, *, debug: bool, meant: Sequence[str] = ()) -> int:
+    """Prints the error for a person; returns the exit code. meant: commands like one that does not exist."""
     if isinstance(error, OutputClosed | BrokenPipeError):
         # What is still buffered has no reader; Python would complain about it when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -54,7 +55,7 @@ def report(error: BaseException, *, debug: bool) -> int:
     if isinstance(error, TyperException):
         if not error.format_message():  # a group without a command: its help was printed already
             return error.exit_code
-        _lines(error.format_message(), _usage_hint(error))
+        _lines(error.format_message(), _usage_hint(error, meant))
         return error.exit_code
     _lines(
         f"unexpected: {type(error).__name__}: {error}",
@@ -63,7 +64,9 @@ def report(error: BaseException, *, debug: bool) -> int:
     return 1
 
 
-def _usage_hint(error: TyperException) -> str:
+def _usage_hint(error: TyperException, meant: Sequence[str]) -> str:
+    if meant:
+        return f"Did you mean {' or '.join(f'`vecsync {words}`' for words in meant)}?"
     context = getattr(error, "ctx", None)
     return f"Try `{context.command_path} --help`." if context is not None else "Add --help to see what there is."
 

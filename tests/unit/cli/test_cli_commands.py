@@ -152,6 +152,42 @@ def test_config_check_says_where_each_key_came_from(
     }
 
 
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("search", "`vecsync replica search`"),
+        ("--debug snapshot --wait", "`vecsync capture snapshot`"),
+        ("status", "`vecsync capture status` or `vecsync replica status`"),
+        ("position set", "`vecsync capture position set`"),
+        ("replica position show", "`vecsync capture position show`"),
+        ("replica serch text", "`vecsync replica search`"),
+        ("relica status", "`vecsync replica status` or `vecsync replica`"),
+        ("replica image exprt", "`vecsync replica image export`"),
+        ("topics --config c.yaml tial", "`vecsync topics tail`"),
+    ],
+)
+def test_a_command_that_does_not_exist_names_those_like_it(
+    said: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(said.split()) == 2
+    assert f"hint:  Did you mean {meant}?\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("said", ["xyzzy", "config show --nope", "docs show", "demo unasked"])
+def test_what_is_like_no_command_or_is_one_has_the_usual_hint(said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(said.split()) == 2
+    assert "hint:  Try `vecsync " in capsys.readouterr().err
+
+
+def test_config_check_does_not_send_to_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("source: {ur: x}\n", "source: [", "- x\n"):
+        Path("vecsync.yaml").write_text(text)
+        assert run(["config", "check"]) == 3
+        shown = capsys.readouterr().err
+        assert "hint:" in shown
+        assert "config check" not in shown
+
+
 def test_unknown_keys_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     Path("c.yaml").write_text("source: {ur: x}\n")
     assert run(["config", "check", "--config", "c.yaml"]) == 3
