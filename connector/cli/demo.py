@@ -213,6 +213,7 @@ def commands(directory: Path) -> list[str]:
         f"{first} replica run --until-current",
         f'{first} replica sql "{_STATEMENT}"',
         f"{first} replica status",
+        f"{first} verify",
     ]
 
 

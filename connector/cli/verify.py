@@ -46,7 +46,7 @@ def run(
     if json:
         print_json(_json(found, asked))
     else:
-        _show(found)
+        _show(found, of="" if settings.source.kind == "sqlite" else f" of {found.database}")
     if asked is not None:
         err().print(_asked(asked))
     if found.differences:
@@ -63,7 +63,7 @@ def _asked(asked: Asked) -> str:
     return f"{who} reads the rows of {what} again; then run `vecsync verify` once more."
 
 
-def _show(found: Verified) -> None:
+def _show(found: Verified, *, of: str) -> None:
     console = out()
     if found.differences:
         rows = [_line(difference, several=len(found.tables) > 1) for difference in found.differences[:_SHOWN]]
@@ -72,7 +72,7 @@ def _show(found: Verified) -> None:
             console.print(f"and {len(found.differences) - _SHOWN:,} more: --json has all of them")
         console.print()
     compared = f"{count(found.documents, 'document')} in {count(found.datasets, 'dataset')}"
-    console.print(f"Compared {compared} of {found.database} at {describe(found.at)}.")
+    console.print(f"Compared {compared}{of} at {describe(found.at)}.")
     if found.undecided:
         console.print(f"{count(found.undecided, 'row')} changed again and again, and could not be compared.")
     if not found.differences:
