@@ -97,6 +97,7 @@ class BinlogStream:
         self._skip = Skip(after.skipped)
         self._reader = reader
         self._decoder = decoder
+        decoder.known = self._known
         self._following = following
         self._connector = connector
         self._name = name
@@ -198,7 +199,6 @@ class BinlogStream:
             self._rows.add(item)
         elif isinstance(item, TransactionBegin):
             self._begin = item
-            self._new = self._is_new(item.gtid, item.file, item.position)
         elif isinstance(item, Savepoint):
             if item.rollback:
                 self._rows.roll_back_to(item.name)
@@ -225,6 +225,10 @@ class BinlogStream:
             self._xid = outcome.xid
         else:
             prepared.rows.close()
+
+    def _known(self, begin: TransactionBegin) -> bool:
+        self._new = self._is_new(begin.gtid, begin.file, begin.position)
+        return not self._new
 
     def _is_new(self, gtid: Gtid | MariadbGtid | None, file: str, position: int) -> bool:
         """False for what is read again only to find the transactions that were prepared in it, and for what was dealt

@@ -57,6 +57,25 @@ from connector.source.binlog.table_map import TableMap, parse_names, parse_table
 # all are forgotten, and prepared again when they next occur.
 _MAX_PLANS = 2048
 
+# What of a transaction that is passed over is looked at all the same: it may be its end.
+_BOUNDS = frozenset(
+    {
+        T.QUERY,
+        T.QUERY_COMPRESSED,
+        T.XID,
+        T.XA_PREPARE,
+        T.GTID,
+        T.ANONYMOUS_GTID,
+        T.GTID_TAGGED,
+        T.MARIADB_GTID,
+        T.TRANSACTION_PAYLOAD,
+        T.ROTATE,
+        T.HEARTBEAT,
+        T.HEARTBEAT_V2,
+        T.STOP,
+    }
+)
+
 # What a server may say before it describes the format.
 _BEFORE_FORMAT = frozenset({T.ROTATE, T.HEARTBEAT, T.HEARTBEAT_V2})
 
@@ -97,6 +116,10 @@ class Decoder:
         self._file_began = 0
         self._head: _Head | None = None
         self._open = False
+        self._passing = False
+        self.known: Callable[[TransactionBegin], bool] = lambda _: False
+        """Asked once for each transaction as it begins: whether it was dealt with. Its rows and statements are then
+        passed over unlooked at; not those of XA transactions, which may count after others."""
         self._tables: dict[int, RowPlan | None] = {}
         self._plans: dict[bytes, RowPlan | None] = {}
         self._spent = False
@@ -153,6 +176,9 @@ class Decoder:
         are taken. Raises CorruptedLog, UnsupportedChange; the decoder is then spent."""
         if self._spent:
             raise RuntimeError("this decoder stopped at an error, or at items that were not taken")
+        if self._passing and event[4] not in _BOUNDS:
+            self._at.advance(parse_header(event), contiguous=not (event[4] == T.TABLE_MAP and self._format.mariadb))
+            return _NOTHING
         self._spent = True
         items = self._take(event)
         if type(items) is tuple:
@@ -233,6 +259,9 @@ class Decoder:
             if header.type in (T.FORMAT_DESCRIPTION, T.ROTATE, T.TRANSACTION_PAYLOAD):
                 raise CorruptedLog(f"transaction payload holds a {type_name(header.type)} event")
             yield from self._dispatch(header, event, start, len(event))
+            if self._passing:
+                yield self._end(Outcome.COMMIT)  # a payload holds one transaction, and the whole of it
+                return
         if self._open:
             raise CorruptedLog("transaction payload ends inside its transaction")
 
@@ -288,7 +317,7 @@ class Decoder:
         if head.implicit:
             yield self._begin()
 
-    def _begin(self, header: EventHeader | None = None) -> TransactionBegin:
+    def _begin(self, header: EventHeader | None = None, *, xa: bool = False) -> TransactionBegin:
         """Opens the transaction whose head was seen; without one (servers before GTIDs) the event at hand is it."""
         if self._open:
             raise CorruptedLog(f"a transaction begins at {self._here()} inside another one")
@@ -298,7 +327,11 @@ class Decoder:
         head, position, timestamp, server_id = self._head
         self._open = True
         commit_us = head.commit_us or timestamp * 1_000_000
-        return TransactionBegin(head.gtid, self._at.file, position, commit_us, head.original_us or commit_us, server_id)
+        original_us = head.original_us or commit_us
+        xa = xa or head.prepared is not None or head.completed is not None
+        begin = TransactionBegin(head.gtid, self._at.file, position, commit_us, original_us, server_id, xa)
+        self._passing = self.known(begin) and not xa
+        return begin
 
     def _end(self, outcome: Outcome, xid: Xid | None = None) -> TransactionEnd:
         if not self._open:
@@ -307,7 +340,7 @@ class Decoder:
         return TransactionEnd(outcome, *self.position, xid)
 
     def _close(self) -> None:
-        self._open = False
+        self._open = self._passing = False
         self._head = None
         self._tables.clear()
 
@@ -319,10 +352,12 @@ class Decoder:
 
     def _xa_prepare(self, _header: EventHeader, body: bytes) -> Iterator[Item]:
         xid, one_phase = heads.parse_xa_prepare(body)
+        if self._passing and not one_phase:
+            raise CorruptedLog(f"an XA transaction is prepared at {self._here()}, whose beginning said that it is none")
         yield self._end(Outcome.COMMIT) if one_phase else self._end(Outcome.PREPARED, xid)
 
     def _query(self, header: EventHeader, body: bytes) -> Iterator[Item]:
-        if header.type == T.QUERY_COMPRESSED:
+        if header.type == T.QUERY_COMPRESSED and not self._passing:
             self._refuse_compressed(header.type)
         query = parse_query(body, compressed=header.type == T.QUERY_COMPRESSED)
         statement = classify(query)
@@ -330,7 +365,7 @@ class Decoder:
         if kind is K.BEGIN or kind is K.XA_START:
             # In MariaDB the GTID event has begun the transaction; its XA START comes after that.
             if not (self._open and self._head is not None and self._head.head.implicit):
-                yield self._begin(header)
+                yield self._begin(header, xa=kind is K.XA_START)
         elif kind is K.COMMIT:
             yield self._end(Outcome.COMMIT)
         elif kind is K.ROLLBACK:
@@ -344,20 +379,21 @@ class Decoder:
         elif kind is K.XA_COMMIT or kind is K.XA_ROLLBACK:
             assert statement.xid is not None
             if not self._open:
-                yield self._begin(header)
+                yield self._begin(header, xa=True)
             yield XaOutcome(statement.xid, kind is K.XA_COMMIT)
             yield self._end(Outcome.COMMIT)
         elif kind is not K.XA_END:
             yield from self._other_statement(header, query, statement)
 
     def _other_statement(self, header: EventHeader, query: Query, statement: Statement) -> Iterator[Item]:
-        self._refuse_data(query, statement)
         alone = not self._open
         if alone:
-            yield self._begin(header)
-        undecided = self._head is not None and self._head.head.undecided
-        if statement.kind not in (StatementKind.OTHER, StatementKind.DATA) and not undecided:
-            yield StatementItem(statement, query)
+            yield self._begin(header, xa=query.sql[:3].upper() == "XA ")
+        if not self._passing:
+            self._refuse_data(query, statement)
+            undecided = self._head is not None and self._head.head.undecided
+            if statement.kind not in (StatementKind.OTHER, StatementKind.DATA) and not undecided:
+                yield StatementItem(statement, query)
         if alone:
             yield self._end(Outcome.COMMIT)
 

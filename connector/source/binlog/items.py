@@ -27,7 +27,8 @@ class TransactionBegin(NamedTuple):
     """position: of the first byte of the transaction (its GTID event) in `file`, 64 bits.
 
     commit_us: microseconds since the epoch of its commit on the server that sends it; where the log has only whole
-    seconds (MariaDB, MySQL 5.7) those. original_us: on the server it came from.
+    seconds (MariaDB, MySQL 5.7) those. original_us: on the server it came from. xa: its rows may count elsewhere, or
+    it decides about those of another one.
     """
 
     gtid: Gtid | MariadbGtid | None
@@ -36,6 +37,7 @@ class TransactionBegin(NamedTuple):
     commit_us: int
     original_us: int
     server_id: int
+    xa: bool = False
 
 
 class StatementItem(NamedTuple):

@@ -102,7 +102,7 @@ def test_a_mysql_transaction() -> None:
     rotated, begin, *rest = fed(events)
     assert rotated == Rotated("b.000007", 4)
     assert isinstance(begin, TransactionBegin)
-    assert begin[1:] == ("b.000007", start, 1_700_000_000_123_456, 1_600_000_000_000_001, 7)
+    assert begin[1:] == ("b.000007", start, 1_700_000_000_123_456, 1_600_000_000_000_001, 7, False)
     assert str(begin.gtid) == "00010203-0405-0607-0809-0a0b0c0d0e0f:5"
     assert simple(rest) == [[(1,), (2,)], [(3,)], [((1,), (2,))], "commit"]
     assert rest[-1] == TransactionEnd(Outcome.COMMIT, "b.000007", log.position)
