@@ -10,6 +10,8 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable
 
+from connector.source.binlog import multibyte
+
 BINARY = 63
 
 # Character set -> collation ids of MySQL 9 and MariaDB 12, as first-last ranges. MariaDB adds 1024 for its NOPAD
@@ -112,6 +114,17 @@ def _ucs2(data: bytes) -> str:
     return text
 
 
+def _run(first: int, text: str) -> dict[int, str | None]:
+    return dict(enumerate(text, first))
+
+
+_ARMENIAN = "❁§։)(»«—.՝,-՟…՜՛՞ԱաԲբԳգԴդԵեԶզԷէԸըԹթԺժԻիԼլԽխԾծԿկՀհՁձՂղՃճՄմՅյՆնՇշՈոՉչՊպՋջՌռՍսՎվՏտՐրՑցՒւՓփՔքՕօՖֆ’'"
+_KAMENICKY = (
+    "ČüéďäĎŤčěĚĹÍľĺÄÁÉžŽôöÓůÚýÖÜŠĽÝŘťáíóúňŇŮÔšřŕŔ¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐"
+    "└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\xa0"
+)
+_GEORGIAN = "აბგდევზჱთიკლმნჲოპჟრსტჳუფქღყშჩცძწჭხჴჯჰჵ"
+
 _DECODERS: dict[str, Callable[[bytes], str]] = {
     "utf8mb4": bytes.decode,  # UTF-8
     "utf8mb3": bytes.decode,
@@ -138,6 +151,23 @@ _DECODERS: dict[str, Callable[[bytes], str]] = {
     "koi8u": _single_byte("koi8_u", {0x95: "\u2022"}),
     "macce": _codec("mac_latin2"),
     "macroman": _codec("mac_roman"),
+    "armscii8": _single_byte("latin1", _run(0xA1, _ARMENIAN)),
+    "dec8": _single_byte(
+        "latin1",
+        {0xA8: "¤", 0xD7: "Œ", 0xDD: "Ÿ", 0xF7: "œ", 0xFD: "ÿ"}
+        | dict.fromkeys(b"\xa4\xa6\xac\xad\xae\xaf\xb4\xb8\xbe\xd0\xde\xf0\xfe\xff", None),
+    ),
+    "geostd8": _single_byte(
+        "cp1252",
+        _run(0xC0, _GEORGIAN)
+        | dict.fromkeys(b"\x83\x88\x8a\x8c\x8e\x98\x99\x9a\x9c\x9e\x9f", None)
+        | dict.fromkeys(range(0xE6, 0x100), None)
+        | {0xFD: "№"},
+    ),
+    "keybcs2": _single_byte("latin1", _run(0x80, _KAMENICKY)),
+    "swe7": _single_byte("ascii", _run(0x5B, "ÄÖÅÜ") | _run(0x7B, "äöåü") | {0x40: "É", 0x60: "é", 0x7F: None}),
+    # What it does not define the servers read as U+FFFD.
+    "tis620": _single_byte("tis_620", dict.fromkeys(b"\xa0\xdb\xdc\xdd\xde\xfc\xfd\xfe\xff", "\ufffd")),
     "gbk": _codec("gbk"),
     "gb2312": _codec("gb2312"),
     "euckr": _codec("cp949"),
@@ -150,4 +180,6 @@ _DECODERS: dict[str, Callable[[bytes], str]] = {
 
 def text_decoder(charset: str) -> Callable[[bytes], str] | None:
     """Bytes to text, strictly; None if this reader has no exact decoder for the character set."""
+    if charset not in _DECODERS and (made := multibyte.decoder(charset)) is not None:
+        _DECODERS[charset] = made  # tables of thousands of codes: only where they are needed
     return _DECODERS.get(charset)

@@ -124,14 +124,14 @@ def test_wanted_columns_come_in_the_order_asked_for_and_by_any_case() -> None:
     [
         (Column(ColumnType.LONG), "its sign"),
         (Column(ColumnType.VARCHAR, b"\x28\x00"), "its character set"),
-        (Column(ColumnType.VARCHAR, b"\x28\x00", collation=13), "sjis"),
         (Column(ColumnType.VARCHAR, b"\x28\x00", collation=9999), "of collation 9999"),
     ],
 )
 def test_a_value_that_could_not_be_exact_is_refused_before_any_row(column: Column, message: str) -> None:
     table = parse_table_map(Table([Column(ColumnType.DOUBLE, b"\x08"), column]).body())
-    with pytest.raises(UnsupportedChange, match=message):
+    with pytest.raises(UnsupportedChange, match=message) as caught:
         RowPlan(table, ["c1"])
+    assert "collation" not in message or "utf8mb4" in caught.value.hint
     RowPlan(table, ["c0"])  # nobody wants the other: it is stepped over
 
 

@@ -49,8 +49,9 @@ def test_members_are_texts_in_the_character_set_of_their_column() -> None:
 
 
 def test_members_in_a_character_set_that_cannot_be_converted_stay_numbers() -> None:
-    extra = field(4, b"\1e") + field(11, packed(13)) + field(6, packed(1) + packed_text(b"\x83\x65"))
-    table = parsed([ENUM], extra)
+    members = field(6, packed(1) + packed_text(b"\x83\x65"))
+    assert parsed([ENUM], field(4, b"\1e") + field(11, packed(13)) + members).columns[0].members == ("テ",)
+    table = parsed([ENUM], field(4, b"\1e") + field(11, packed(9999)) + members)
     assert table.columns[0].members is None
     convert = converter(table.columns[0], table)
     assert convert is not None
