@@ -69,6 +69,7 @@ _BOUNDS = frozenset(
         T.GTID_TAGGED,
         T.MARIADB_GTID,
         T.TRANSACTION_PAYLOAD,
+        T.FORMAT_DESCRIPTION,
         T.ROTATE,
         T.HEARTBEAT,
         T.HEARTBEAT_V2,
@@ -217,7 +218,6 @@ class Decoder:
         else:
             start = self._at.end
         if kind == T.TRANSACTION_PAYLOAD:
-            self._refuse_compressed(kind)
             return self._payload(memoryview(event)[HEADER_SIZE:end])
         return self._dispatch(header, event, start, end)
 
@@ -262,6 +262,7 @@ class Decoder:
             if self._passing:
                 yield self._end(Outcome.COMMIT)  # a payload holds one transaction, and the whole of it
                 return
+            self._refuse_compressed(T.TRANSACTION_PAYLOAD)
         if self._open:
             raise CorruptedLog("transaction payload ends inside its transaction")
 

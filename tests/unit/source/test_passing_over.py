@@ -27,7 +27,7 @@ TEXT = 15
 DATASETS = Table(
     [Column(TEXT, (764).to_bytes(2, "little"), collation=45, name="dataset_id")], name="vec_dataset", table_id=9
 )
-SHAPES = ("rows", "savepoint", "statement", "prepare", "commit", "rollback", "once", "payload", "rotate")
+SHAPES = ("rows", "savepoint", "statement", "prepare", "commit", "rollback", "once", "payload", "died", "rotate")
 
 
 class Events:
@@ -59,7 +59,8 @@ def written(connector: str, shapes: Sequence[str], *, poison: Iterable[int] = ()
     """A transaction of each shape; the poisoned ones hold what cannot be followed."""
     log = Log()
     mysql = connector == "mysql"
-    events = [log.rotate(FILE), log.format("9.7.0" if mysql else "10.11.19-MariaDB-log", created=1)]
+    version, files = "9.7.0" if mysql else "10.11.19-MariaDB-log", 1
+    events = [log.rotate(FILE), log.format(version, created=1)]
     prepared: list[bytes] = []
     number = 0
 
@@ -106,6 +107,14 @@ def written(connector: str, shapes: Sequence[str], *, poison: Iterable[int] = ()
                 inner(EventType.XID, bytes(8)),
             ]
             events.append(log.event(EventType.TRANSACTION_PAYLOAD, payload(held)))
+        elif shape in ("died", "rotate"):
+            begin()
+            events += [log.query("BEGIN"), *rows(), *([] if shape == "died" else [log.xid()])]
+            files += 1
+            events.append(log.rotate(f"b.{files:06}"))
+            log.position = 4
+            # One that was begun when the server started says so, and takes back what was left open.
+            events.append(log.format(version, created=files if shape == "died" else 0))
         else:
             begin()
             events.append(log.query("BEGIN"))
