@@ -7,15 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from connector.cli.options import Json, example, invocation
-from connector.cli.output import count, err, out, print_json, table
+from connector.cli.output import count, out, print_json, table
 from connector.cli.progress import Line
 from connector.errors import DifferenceFound
 from connector.publish.opening import describe
-from connector.runtime.events import source_position_json
 from connector.runtime.signals import stop_on_signals
 from connector.runtime.snapshot import Asked, asked_json
 from connector.runtime.verify import Verified, repair, verify
-from connector.verify import Difference
+from connector.verify import Difference, Kind
 
 _SHOWN = 20
 
@@ -39,28 +38,40 @@ def run(
     Every row of the source is read once, as a first snapshot reads it, with the rights that capture needs. A row that
     is newer on one side is not a difference: it is looked at again when the other side has come so far.
     """
-    settings = invocation(context).settings()
+    called = invocation(context)
+    settings = called.settings()
+    called.quiet_logging()
     with stop_on_signals(announce=False) as stop, Line() as line:
         found = verify(settings, stop, lambda what, number: line.say(f"{what} ({number:,})"), patience_s=patience_s)
-    asked = repair(settings, found) if mend and found.differences else None
-    if json:
-        print_json(_json(found, asked))
-    else:
+    if not json:
         _show(found, of="" if settings.source.kind == "sqlite" else f" of {found.database}")
-    if asked is not None:
-        err().print(_asked(asked))
+    asked = None
+    try:
+        if mend and found.differences:
+            asked = repair(settings, found)
+    finally:
+        if json:  # also where nobody could be asked
+            print_json(_json(found, asked))
     if found.differences:
-        raise DifferenceFound(f"{count(len(found.differences), 'row')} of the replica {_differ(found)} its source")
+        raise DifferenceFound(
+            f"{count(len(found.differences), 'row')}{' and more' if found.more else ''} of the replica"
+            f" {_differ(found)} its source",
+            hint=_hint(found, asked, mend=mend),
+        )
+
+
+def _hint(found: Verified, asked: Asked | None, *, mend: bool) -> str | None:
+    if asked is not None:
+        who = "The next `vecsync capture run`" if asked.leader is None else asked.leader
+        what = "all datasets" if asked.datasets is None else count(len(asked.datasets), "dataset")
+        return f"{who} reads the rows of {what} again; then run `vecsync verify` once more."
+    if mend or all(difference.kind is Kind.UNPUBLISHED for difference in found.differences):
+        return "What could not be published is not mended by reading it again: see the reasons, or the dead letters."
+    return None
 
 
 def _differ(found: Verified) -> str:
     return "differs from" if len(found.differences) == 1 else "differ from"
-
-
-def _asked(asked: Asked) -> str:
-    who = "The next `vecsync capture run`" if asked.leader is None else asked.leader
-    what = "all datasets" if asked.datasets is None else count(len(asked.datasets), "dataset")
-    return f"{who} reads the rows of {what} again; then run `vecsync verify` once more."
 
 
 def _show(found: Verified, *, of: str) -> None:
@@ -72,11 +83,18 @@ def _show(found: Verified, *, of: str) -> None:
             console.print(f"and {len(found.differences) - _SHOWN:,} more: --json has all of them")
         console.print()
     compared = f"{count(found.documents, 'document')} in {count(found.datasets, 'dataset')}"
-    console.print(f"Compared {compared}{of} at {describe(found.at)}.")
+    console.print(f"Compared {compared}{of}{_at(found)}.")
+    for name in found.left_out:
+        console.print(f"Not compared: {name}, which only one of the two sides follows.")
     if found.undecided:
         console.print(f"{count(found.undecided, 'row')} changed again and again, and could not be compared.")
     if not found.differences:
-        console.print("The replica is exactly its source.")
+        what = "Every other row of the replica is" if found.undecided else "Every row of the replica is"
+        console.print(f"{what} exactly its source's, and none is missing.")
+
+
+def _at(found: Verified) -> str:
+    return "" if found.at.of_shadow_log else f" at {describe(found.at)}"
 
 
 def _line(difference: Difference, *, several: bool) -> list[str]:
@@ -90,10 +108,12 @@ def _json(found: Verified, asked: Asked | None) -> dict[str, Any]:
     return {
         "database": found.database,
         "tables": list(found.tables),
+        "left_out": list(found.left_out),
         "documents": found.documents,
         "datasets": found.datasets,
         "undecided": found.undecided,
-        "position": source_position_json(found.at),
+        "more": found.more,
+        "position": None if found.at.of_shadow_log else describe(found.at),
         "differences": [
             {
                 "kind": d.kind.value,

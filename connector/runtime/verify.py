@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import apsw
 
-from connector.errors import ReplicaRefused, Unreachable
+from connector.errors import ConnectionLost, ReplicaRefused, Unreachable, UnsupportedChange
 from connector.model import DatasetKey, DocKey, Document, Lane, SourcePosition
 from connector.publish import followed_topics, recorded_position
 from connector.registry import open_broker
@@ -30,6 +30,7 @@ from connector.runtime.snapshot import Asked, ask_again
 from connector.settings import Settings
 from connector.source import Source, Stream
 from connector.source.connect import open_source
+from connector.topics import signals_topic, table_of_topic
 from connector.verify import Comparison, Difference, Kind, Sides
 from connector.verify.digests import dataset_digest, document_digest
 from connector.verify.sides import DATASETS, Held, Place
@@ -39,29 +40,49 @@ Report = Callable[[str, int], None]
 
 _LOOK_S = 0.2
 _ROUNDS = 8
+_SETTLE_S = 10.0
+_VISIBLE_S = 120.0
 _LOWEST_SERVER_ID = 1_000_000_000  # above those that people give to servers
 
 
 class Verified(NamedTuple):
-    """documents, datasets: that the source has in these tables. undecided: rows that changed in every round, and are
-    not among the differences. at: the position of the source that was compared last."""
+    """tables: that were compared; left_out: those that only one side follows. documents, datasets: that the source has
+    in these tables. undecided: rows that changed in every round, and are not among the differences; more: nor is all
+    that differs. at: the position of the source that was compared last. gone: datasets among the differences that the
+    source does not have."""
 
     database: str
     tables: Sequence[str]
+    left_out: Sequence[str]
     documents: int
     datasets: int
     differences: Sequence[Difference]
     undecided: int
+    more: bool
     at: SourcePosition
+    gone: Collection[str]
 
 
 def verify(settings: Settings, stop: Event, report: Report, *, patience_s: float) -> Verified:
-    """patience_s: how long capture or replica may be without any progress towards the end of the source's log.
+    """patience_s: how long there may be no progress towards the end of the source's log.
 
-    Raises Unreachable when they do not come there, ReplicaRefused without a replica of this source, KeyboardInterrupt
-    when stopped, and what reading the source raises.
+    Raises Unreachable when capture or replica do not come there, ReplicaRefused without a replica of this source,
+    KeyboardInterrupt when stopped, and what reading the source raises.
     """
-    database, tables, patterns = _followed(settings)
+    path = settings.replica.path
+    database, tables, left_out, patterns = _followed(settings)
+
+    def followed(dataset: str) -> bool:
+        return follows(patterns, dataset)
+
+    def look(place: Place) -> Held:
+        """Each in a state of its own: the file may be another one by now."""
+        _heed(stop)
+        of_dataset = place.table == DATASETS
+        with _reading(path) as db:
+            key = DatasetKey(place.dataset_id) if of_dataset else DocKey(place.dataset_id, place.id)
+            return _held(content(db, place.table, key))
+
     with ExitStack() as ending:
         sides = Sides(database, tables)
         ending.callback(sides.close)
@@ -73,19 +94,31 @@ def verify(settings: Settings, stop: Event, report: Report, *, patience_s: float
         comparison = Comparison(sides)
         at, _ = run.round()
         report("comparing", sides.folded)
-        with _reading(settings.replica.path) as db:
-            look = _look(db)
-            comparison.first(map(_held, contents(db)), look, lambda dataset: follows(patterns, dataset))
+        comparison.first(_rows(path, tables, stop), look, followed)
         rounds = 0
         while comparison.undecided and rounds < _ROUNDS:
             rounds += 1
+            seen = sides.folded
+            if at.of_shadow_log:
+                run.settle()
             at, end = run.round()
             report("comparing what changed meanwhile", comparison.undecided)
-            with _reading(settings.replica.path) as db:
-                comparison.again(_look(db), end)
-        documents, datasets = sides.counts(lambda dataset: follows(patterns, dataset))
+            comparison.again(look, seen if at.of_shadow_log else end)
+        documents, datasets = sides.counts(followed)
         found = sorted(comparison.found)
-        return Verified(database, sorted(tables), documents, datasets, found, comparison.undecided, at)
+        ids = {difference.place.dataset_id for difference in found}
+        return Verified(
+            database,
+            sorted(tables),
+            left_out,
+            documents,
+            datasets,
+            found,
+            comparison.undecided,
+            comparison.more,
+            at,
+            {id for id in ids if sides.at_source(Place(DATASETS, id, ""))[0] is None},
+        )
 
 
 def repair(settings: Settings, verified: Verified) -> Asked | None:
@@ -99,9 +132,8 @@ def repair(settings: Settings, verified: Verified) -> Asked | None:
         return ask_again(settings, ())
     tables = sorted({f"{verified.database}.{d.place.table}" for d in found if d.place.table != DATASETS})
     # Only a snapshot of all datasets withdraws one that the source does not have.
-    gone = any(d.place.table == DATASETS and d.kind is Kind.EXTRA for d in found)
-    datasets = () if gone or source.reads_log else sorted({d.place.dataset_id for d in found})
-    return ask_again(settings, datasets, tables)
+    whole = verified.gone or verified.more or source.reads_log
+    return ask_again(settings, () if whole else sorted({d.place.dataset_id for d in found}), tables)
 
 
 class _Run:
@@ -122,23 +154,53 @@ class _Run:
         self._broker = open_broker(settings)
 
     def round(self) -> tuple[SourcePosition, int]:
-        """The end of the source's log as it is now, once the stream, the capture and the replica have come to it; and
-        how many changes were folded when the stream stood there."""
-        head = self._source.head()
+        """An end of the source's log, once the stream, the capture and the replica have come to it; and how many
+        changes were folded when the stream stood there, or before."""
+        head, patience = self._source.head(), _Patience(_VISIBLE_S)
         while not self._stream.reached(head):
             self._report("reading the source", self._sides.folded)
             self._step()
+            if not patience.left((self._sides.folded, self._stream.position())):
+                raise Unreachable(
+                    "the source does not show its rows as its log has them",
+                    hint="One that is prepared (XA RECOVER), or waits for a replica, keeps them from being seen.",
+                )
         end = self._sides.folded
-        ends = self._published(head)
-        self._applied(ends)
+        # Some streams take more than there was at that end.
+        head = self._source.head()
+        self._applied(self._published(head))
         return head, end
 
+    def settle(self) -> None:
+        """Where no place in the log tells that everything before it is published: time passes while a capture runs."""
+        since, patience = None, _Patience(self._patience_s)
+        while since is None or time.monotonic() - since < _SETTLE_S:
+            if self._capture_runs():
+                since = since or time.monotonic()
+            elif not patience.left(since := None):
+                raise Unreachable(
+                    "rows differ, and no capture runs that would publish what is only late",
+                    hint="Start `vecsync capture run`, and compare while it runs.",
+                )
+            self._report("waiting for what is only late", self._sides.folded)
+            self._step()
+
+    def _capture_runs(self) -> bool:
+        admin = self._broker.admin()
+        try:
+            return admin.lease_state(signals_topic(self._settings.topics.prefix)).holder is not None
+        finally:
+            admin.close()
+
     def _step(self) -> None:
-        if self._stop.is_set():
-            raise KeyboardInterrupt
-        transaction = self._stream.next(_LOOK_S)
-        if transaction is not None:
-            self._sides.fold(transaction.changes)
+        _heed(self._stop)
+        try:
+            transaction = self._stream.next(_LOOK_S)
+            if transaction is not None:
+                self._sides.fold(transaction.changes)
+        except (ConnectionLost, UnsupportedChange) as error:
+            # Nothing is recorded, so there is nothing to go on from, nor to be mended.
+            raise type(error)(str(error), hint="Run `vecsync verify` again: it begins anew.") from error
 
     def _published(self, head: SourcePosition) -> Mapping[Lane, int]:
         """The ends of the topics where everything up to `head` is published."""
@@ -187,9 +249,9 @@ class _Patience:
         return now - self._since < self._seconds
 
 
-def _followed(settings: Settings) -> tuple[str, Sequence[str], Sequence[str]]:
-    """The database that the replica follows, those of its tables that the source is read from, and the patterns of its
-    datasets. Raises ReplicaRefused."""
+def _followed(settings: Settings) -> tuple[str, Sequence[str], Sequence[str], Sequence[str]]:
+    """The database that the replica follows; its tables that both sides follow, and those that one does; and the
+    patterns of its datasets. Raises ReplicaRefused."""
     path, here = settings.replica.path, followed_topics(settings)
     with _reading(path) as db:
         have = {lane.topic for lane in lanes.recorded(db)}
@@ -201,7 +263,10 @@ def _followed(settings: Settings) -> tuple[str, Sequence[str], Sequence[str]]:
             hint="Check topics.prefix and source.tables; a new replica is filled by `vecsync replica run`.",
         )
     (database,) = databases
-    return database, [name.table for name in here if name.db == database], schema.patterns_of(filters[0])
+    there = {table_of_topic(settings.topics.prefix, topic) for topic in have}
+    theirs = {found[1] for found in there if found is not None}
+    ours = {name.table for name in here if name.db == database}
+    return database, sorted(ours & theirs), sorted(ours ^ theirs), schema.patterns_of(filters[0])
 
 
 def _reader_of_its_own(settings: Settings) -> Settings:
@@ -224,13 +289,17 @@ def _reading(path: Path) -> Iterator[apsw.Connection]:
         connection.close()
 
 
-def _look(connection: apsw.Connection) -> Callable[[Place], Held]:
-    def look(place: Place) -> Held:
-        of_dataset = place.table == DATASETS
-        key = DatasetKey(place.dataset_id) if of_dataset else DocKey(place.dataset_id, place.id)
-        return _held(content(connection, place.table, key))
+def _rows(path: Path, tables: Collection[str], stop: Event) -> Iterator[Held]:
+    with _reading(path) as db:
+        for found in contents(db):
+            _heed(stop)
+            if not found.table or found.table in tables:
+                yield _held(found)
 
-    return look
+
+def _heed(stop: Event) -> None:
+    if stop.is_set():
+        raise KeyboardInterrupt
 
 
 def _held(found: Content) -> Held:

@@ -8,7 +8,7 @@ same version of it as it had in the round before, and the source changed it last
     the replica was looked at (round n)  <  the end of the log (round n + 1)  <  the replica was looked at (round n + 1)
 
 As its version did not change between the two looks, it is what the replica had at that end, where the source had
-another.
+another. Not more than a hundred thousand rows that differ are looked into.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from connector.verify.sides import Held, Place, Sides
 
 Look = Callable[[Place], Held]
 """At one row of a replica, as it is now."""
+
+
+_MOST = 100_000
 
 
 class Kind(StrEnum):
@@ -43,10 +46,12 @@ class Difference(NamedTuple):
 
 @dataclass
 class Comparison:
-    """Round by round. found: differences; undecided: rows that changed in each round so far."""
+    """Round by round. found: differences; undecided: rows that changed in each round so far; more: others differed in
+    the first round, and were not looked into."""
 
     sides: Sides
     found: list[Difference] = field(default_factory=list)
+    more: bool = False
     _suspects: dict[Place, Held] = field(default_factory=dict)
 
     @property
@@ -55,12 +60,14 @@ class Comparison:
 
     def first(self, rows: Iterable[Held], look: Look, follows: Callable[[str], bool]) -> None:
         """The first round. rows: all of the replica. follows: whether it has a dataset of this name."""
-        self.sides.take(rows)
-        self._suspects = {place: look(place) for place in self.sides.unlike() if follows(place.dataset_id)}
+        self.sides.take(row for row in rows if follows(row.place.dataset_id))
+        unlike = self.sides.unlike(follows, _MOST + 1)
+        self.more = len(unlike) > _MOST
+        self._suspects = {place: look(place) for place in unlike[:_MOST]}
 
     def again(self, look: Look, end: int) -> None:
         """Another round. end: how many changes of the source were folded when its stream stood at the end of the log
-        that this round asked for."""
+        that this round asked for, or before."""
         left: dict[Place, Held] = {}
         for place, before in self._suspects.items():
             held = look(place)

@@ -7,11 +7,14 @@ strictly below it. What is gone stays as a row without a digest, with the number
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from typing import Any, NamedTuple
 
 import apsw
 
+from connector.errors import DataRefused
 from connector.model import Change, CommitOrder, DatasetChange, DocChange, Floor, PackedRows
 from connector.verify.digests import dataset_digest, document_digest
 from connector.wire import Envelope
@@ -69,7 +72,7 @@ class Sides:
     def fold(self, changes: Iterable[Change | PackedRows]) -> None:
         """Of one transaction. Those of other tables are passed over."""
         rows: list[tuple[Any, ...]] = []
-        with self._db:
+        with self._writing():
             for change in _unpacked(changes):
                 source = change.source
                 if source.db != self._database:
@@ -91,19 +94,19 @@ class Sides:
 
     def take(self, rows: Iterable[Held]) -> None:
         """All rows of the replica, in place of those that were taken before."""
-        with self._db:
+        with self._writing():
             self._db.execute("DELETE FROM replica")
             self._db.executemany("INSERT INTO replica VALUES (?, ?, ?, ?)", ((*row.place, row.digest) for row in rows))
 
-    def unlike(self) -> Iterator[Place]:
-        """Rows that are not alike, in no particular order."""
+    def unlike(self, follows: Callable[[str], bool], most: int) -> Sequence[Place]:
+        """Rows of datasets that are followed that are not alike, in no particular order; not more than that many."""
         found: Any = self._db.execute(
             "SELECT tab, dataset, id FROM source s LEFT JOIN replica r USING (tab, dataset, id)"
             " WHERE s.digest IS NOT r.digest"
             " UNION ALL SELECT tab, dataset, id FROM replica r LEFT JOIN source s USING (tab, dataset, id)"
-            " WHERE s.tab IS NULL AND r.digest IS NOT NULL"
+            " WHERE s.tab IS NULL AND r.digest IS NOT NULL "
         )
-        return (Place(*row) for row in found.fetchall())
+        return list(islice((Place(*row) for row in found if follows(row[1])), most))
 
     def at_source(self, place: Place) -> tuple[bytes | None, int]:
         """The digest, and the number of the change that left it so; 0: it was never there."""
@@ -121,6 +124,17 @@ class Sides:
         for of_datasets, dataset, count in rows:
             found[of_datasets] += count if follows(dataset) else 0
         return found[0], found[1]
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with self._db:
+                yield
+        except apsw.Error as error:
+            raise DataRefused(
+                f"the temporary file of the comparison cannot be written: {error}",
+                hint="Free space in the directory for temporary files, or name another one in SQLITE_TMPDIR.",
+            ) from error
 
     def _next(self) -> int:
         self.folded += 1

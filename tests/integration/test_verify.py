@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.servers.model import SqlDatabase, SqlServer
 from tests.system.compare import derived_structures_agree, differences, replica_rows, source_rows
 from tests.system.late import Late
 from tests.system.log_site import site_of
-from tests.system.schema import create_tables
+from tests.system.schema import SHADOW, create_tables
 from tests.system.several import INSERT
 from tests.system.site import Site, SiteHere, embedded_log, sql_source
 from tests.system.workload import DATASETS, Session, Tally
@@ -56,7 +57,7 @@ def test_what_differs_is_named_and_mended(sql_database: SqlDatabase, tmp_path: P
     site.apply()
     said = site.run("verify").stdout
     assert "Compared 10 documents in 3 datasets" in said
-    assert "exactly its source" in said
+    assert "is exactly its source's, and none is missing" in said
     sql_database.execute(
         "SET SESSION sql_log_bin = 0",
         "DELETE FROM shadow_vec_docs WHERE id = 'a0'",
@@ -173,11 +174,15 @@ def test_transactions_that_committed_too_late_for_the_window(sql_database: SqlDa
     early.commit()
     site.capture()
     site.apply()
-    assert named(found(site, code=5)) == [("missing", "a", "1", [])]
-    assert found(site, "--repair", code=5)["repair"]["datasets"] is None
-    site.capture()
-    site.apply()
-    assert named(found(site)) == []
+    assert "no capture runs that would publish" in site.refused("verify", "--timeout", "0.5", code=6).replace("\n", " ")
+    with site.service("capture", "run"), site.service("replica", "run"):
+        assert named(found(site, code=5)) == [("missing", "a", "1", [])]
+        assert found(site, "--repair", code=5)["repair"]["datasets"] is None
+        deadline = time.monotonic() + 60
+        while ("a", "1") not in replica_rows(site.replica):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert named(found(site)) == []
     rows = source_rows(sql_database.server, sql_database.name)
     assert differences(rows, replica_rows(site.replica)) == []
     for session in (early, other):
@@ -197,6 +202,60 @@ def test_one_of_several_databases(sql_server: SqlServer, tmp_path: Path) -> None
             database.execute("SET SESSION sql_log_bin = 0", "DELETE FROM shadow_vec_docs WHERE id = 'a0'")
         said = found(site, code=5)
         assert (said["database"], said["documents"], named(said)) == (other.name, 9, [("extra", "a", "a0", [])])
+
+
+def test_a_shadow_log_whose_entries_tell_nothing(sql_database: SqlDatabase, tmp_path: Path) -> None:
+    """Rows of `vec_dataset`, and cascades, have no number by which it were known that they are published."""
+    source = Late(sql_database)
+    session = source.session()
+    site = site_of(tmp_path, sql_database, sql_database.server.user, late_commit_window_s=1)
+    site.secrets["VECSYNC_SOURCE__PASSWORD"] = site.env["VECSYNC_SOURCE__PASSWORD"] = sql_database.server.password
+    source.write(session, "a", "1", "text")
+    session.commit()
+    session.close()
+    site.capture()
+    site.apply()
+    sql_database.execute(
+        "UPDATE vec_dataset SET description = 'late' WHERE dataset_id = 'b'",
+        "DELETE FROM vec_dataset WHERE dataset_id = 'a'",
+    )
+    with site.service("capture", "run"), site.service("replica", "run"):
+        assert named(found(site)) == []
+
+
+def test_a_table_that_one_side_follows_is_left_out(mariadb_database: SqlDatabase, tmp_path: Path) -> None:
+    filled(mariadb_database)
+    mariadb_database.execute(
+        SHADOW.format(table="notes", key="id"), INSERT.format("notes") + "('a','n','note',NULL,NULL,'m',1)"
+    )
+    both = sql_source(mariadb_database, tables=["shadow_vec_docs", "notes"])
+    site = SiteHere(tmp_path, {**both, **embedded_log(tmp_path)}, mariadb_database.server.password)
+    site.capture()
+    site.apply()
+    site.change(source={"tables": ["shadow_vec_docs"]})
+    said = found(site)
+    assert (said["tables"], said["left_out"], said["documents"]) == (["shadow_vec_docs"], ["notes"], 10)
+    assert "Not compared: notes" in site.run("verify").stdout
+
+
+def test_documents_of_a_dataset_that_nobody_has(mariadb_database: SqlDatabase, tmp_path: Path) -> None:
+    filled(mariadb_database)
+    sections = {**sql_source(mariadb_database), **embedded_log(tmp_path)}
+    site = SiteHere(tmp_path, sections, mariadb_database.server.password)
+    site.capture()
+    site.apply()
+    mariadb_database.execute(
+        "SET SESSION sql_log_bin = 0, foreign_key_checks = 0", "DELETE FROM shadow_vec_docs WHERE dataset_id = 'a'"
+    )
+    mariadb_database.execute("DELETE FROM vec_dataset WHERE dataset_id = 'a'")
+    site.capture()
+    tampered(
+        site.replica,
+        "INSERT INTO replica_dataset_row SELECT 'x', epoch, file, position, ordinal, topic, partition, 1, NULL, NULL,"
+        " NULL FROM replica_dataset_row WHERE dataset_id = 'b'",
+    )
+    site.apply()
+    assert named(found(site, "--repair", code=5)) == [("extra", "x", None, [])]
 
 
 def test_only_datasets_that_the_replica_follows_count(mariadb_database: SqlDatabase, tmp_path: Path) -> None:
