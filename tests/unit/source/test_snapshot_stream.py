@@ -292,10 +292,10 @@ def test_the_datasets_of_each_database_come_before_its_tables() -> None:
     assert [table for table in plan.order(plan.tables) if plan.holds_datasets(table)] == ["sets", "other.sets"]
 
 
-def test_a_row_of_another_database_is_another_row() -> None:
+def test_a_row_of_another_table_or_database_is_another_row() -> None:
     rows = Chunk({AX: document("here"), AY: document("here")}, ("A", "x"), LogEnd(FILE, 0))
     pending = snapshot._Pending("docs", PLAN.place("docs"), rows, None)
-    for db, key in ("other", AX), ("db", AY):
-        info = SourceInfo("mysql", "p", 0, False, db, "docs", 1, None, FILE, 9, 1)
+    for db, table, key in ("other", "docs", AX), ("db", "more", AX), ("db", "docs", AY):
+        info = SourceInfo("mysql", "p", 0, False, db, table, 1, None, FILE, 9, 1)
         pending.drop(DocChange(Op.DELETE, key, 1, None, CommitOrder(1, 1, 9, 1), info, None, False))
     assert list(pending.rows) == [AX]
