@@ -1,5 +1,5 @@
-"""Capture: the binlog decoded, encoded, and published to acknowledged Kafka; beside it produce() alone, and the script
-that one would write with mysql-replication and fastavro.
+"""Capture: the binlog decoded, encoded, and published to acknowledged Kafka, and a snapshot of the same rows; beside
+them produce() alone, and the script that one would write with mysql-replication and fastavro.
 
     python -m tests.bench.bench_capture [rows] [mariadb|mysql]
 
@@ -37,14 +37,14 @@ from tests.servers.model import KafkaServer, SqlDatabase
 RUNS = 3
 
 
-def settings(database: SqlDatabase, kafka: KafkaServer, prefix: str) -> Settings:
+def settings(database: SqlDatabase, kafka: KafkaServer, prefix: str, snapshot: str = "no_data") -> Settings:
     return Settings.model_validate(
         {
             "source": {
                 "kind": "mysql",
                 "url": database.url,
                 "password": database.server.password,
-                "snapshot": "no_data",
+                "snapshot": snapshot,
                 "plaintext": True,
             },
             "broker": {"kind": "kafka", "bootstrap_servers": kafka.bootstrap_servers},
@@ -96,6 +96,19 @@ class Bench:
         self.runs += 1
         config = settings(self.database, self.kafka, f"bench{self.runs}")
         source = _From(config, self.start)
+        begin = time.perf_counter()
+        records = Publisher(source, open_broker(config), config, Event()).run(until_current=True).records
+        self.starting = source.began - begin
+        return records
+
+    def publish_snapshot(self) -> int:
+        """The rows of the table, and nothing of the binlog."""
+        self.runs += 1
+        config = settings(self.database, self.kafka, f"snapshot{self.runs}", "initial")
+        source = BinlogSource(config)
+        start = source.start(1)
+        source.close()
+        source = _From(config, start)
         begin = time.perf_counter()
         records = Publisher(source, open_broker(config), config, Event()).run(until_current=True).records
         self.starting = source.began - begin
@@ -224,6 +237,7 @@ def main() -> None:
             "raw drain of the binlog": bench.drain,
             "decode and encode only": bench.decode_and_encode,
             "capture to acknowledged Kafka": bench.publish,
+            "snapshot to acknowledged Kafka": bench.publish_snapshot,
             "produce() alone": bench.produce_alone,
             "mysql-replication + fastavro + produce()": bench.script,
         }
