@@ -24,6 +24,7 @@
         ├── CorruptedLog            exit 7   bytes that are not what the format says
         ├── UnsupportedChange       exit 7   a change that is not understood, or came incomplete
         │   └── UnseenRows          exit 7   a statement changed rows of a table, and the log does not say which
+        │       └── TableAppeared   exit 7   a table that is to be followed, and was not before
         ├── UnpublishableRow        exit 7   a row that the broker can never take
         ├── DuplicateServerId       exit 7   another reader uses our server_id
         └── ReplicaRefused          exit 7   the replica file is newer, foreign, or already has a writer
@@ -155,6 +156,17 @@ class UnsupportedChange(DataRefused):
 
 class UnseenRows(UnsupportedChange):
     hint = "Run `vecsync capture snapshot`: it reads all rows again and removes from replicas what is gone."
+
+
+class TableAppeared(UnseenRows):
+    """tables: as entries of `source.tables`. unread: rows of them may be there that the log does not name any more."""
+
+    hint = "Run it again: it finds the table, and reads its rows."
+
+    def __init__(self, tables: list[str], why: str, *, unread: bool = False) -> None:
+        super().__init__(f"{', '.join(tables)}: {why}")
+        self.tables = tables
+        self.unread = unread
 
 
 class UnpublishableRow(DataRefused):

@@ -72,13 +72,17 @@ _ENTRY = re.compile(r"(?:(`(?:[^`]|``)+`|[^.`]+)\.)?(`(?:[^`]|``)+`|[^.`]+)")
 
 
 def entry_parts(entry: str) -> list[str]:
-    """Of an entry of `source.tables`: the table, and before it the database where it is named. Raises ValueError."""
+    """Of an entry of `source.tables`, as written: the table, and before it the database where it is named. Raises
+    ValueError."""
     found = _ENTRY.fullmatch(entry)
     if found is None:
         raise ValueError("tables: neither `table` nor `database.table`; a name that holds a dot is put in backquotes")
-    return [
-        part[1:-1].replace("``", "`") if part.startswith("`") else part for part in found.groups() if part is not None
-    ]
+    return [part for part in found.groups() if part is not None]
+
+
+def is_pattern(entry: str) -> bool:
+    """Whether an entry of `source.tables` stands for every table that matches. In backquotes, `*` is itself."""
+    return any("*" in part and not part.startswith("`") for part in entry_parts(entry))
 
 
 class SourceSettings(Section):
@@ -96,8 +100,9 @@ class SourceSettings(Section):
     tables: list[str] = Field(
         ["shadow_vec_docs"],
         min_length=1,
-        description="Shadow tables to follow: `table`, of the database in `source.url`, or `database.table`. A name "
-        "with a dot is put in backquotes. Where a shadow log is read: tables of its database, by bare names.",
+        description="Shadow tables to follow: `table`, of the database in `source.url`, or `database.table`. With `*` "
+        "in either, every table that matches, also those made later. A name with a dot or star of its own is put in "
+        "backquotes. Where a shadow log is read: tables of its database, by bare names.",
     )
     mapping: Mapping = Field(Mapping(), description="Column and table names that differ from the usual ones.")
     server_id: int | None = Field(
@@ -156,7 +161,11 @@ class SourceSettings(Section):
             raise ValueError("tls asks for encryption, and plaintext for none; leave one of them out")
         if self.kind == "sqlite" and self.reader not in (None, "shadow_log"):
             raise ValueError("a SQLite source has no binlog; use reader: shadow_log")
+        if self.kind == "sqlite" and any("*" in entry for entry in self.tables):
+            raise ValueError("a pattern in tables needs a binlog; name each table of a SQLite source")
         if self.kind == "mysql":
+            if self.reader == "shadow_log" and any(map(is_pattern, self.tables)):
+                raise ValueError("a pattern in tables needs the binlog; name each table for reader shadow_log")
             bare = [entry_parts(entry) == [entry] for entry in self.tables]
             if self.reader == "shadow_log" and not all(bare):
                 raise ValueError("reader shadow_log reads one database, that of the url; give tables by bare names")

@@ -22,10 +22,23 @@ app = typer.Typer(no_args_is_help=True, help="Set the source database up, check 
 _DAY_S = 86400
 
 
-@app.command(epilog=example("vecsync source install --dry-run", "vecsync source install"))
-def install(context: typer.Context, dry_run: DryRun = False, json: Json = False) -> None:
+@app.command(
+    epilog=example(
+        "vecsync source install --dry-run",
+        "vecsync source install",
+        "vecsync source install --table tenant_c.shadow_vec_docs",
+    )
+)
+def install(
+    context: typer.Context,
+    table: Annotated[
+        str | None, typer.Option("--table", metavar="NAME", help="Only this one, which a pattern is to match.")
+    ] = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
     """Make what is missing: tables, SCN helper, triggers. Existing tables are never changed; --dry-run prints SQL."""
-    settings = invocation(context).settings()
+    settings = invocation(context).settings(None if table is None else {"source": {"tables": [table]}})
     statements = list(run_install(settings.source, dry_run=dry_run))
     if json:
         print_json({"dry_run": dry_run, "statements": statements})

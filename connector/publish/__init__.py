@@ -4,7 +4,7 @@ from connector.publish.log_state import newest_commit, recorded_position
 from connector.publish.publisher import Progress, Publisher
 from connector.publish.resnapshot import request_snapshot
 from connector.publish.set_position import set_position, skip_transaction
-from connector.publish.setup import create_topics, followed_topics, topic_specs
+from connector.publish.setup import create_topics, followed_topics, topic_specs, with_known
 from connector.publish.signals import chosen_tables, send_signal, signals_lane
 from connector.publish.when_needed import publish
 
@@ -23,4 +23,5 @@ __all__ = [
     "signals_lane",
     "skip_transaction",
     "topic_specs",
+    "with_known",
 ]

@@ -14,9 +14,9 @@ from connector.broker import Broker
 from connector.errors import DataRefused
 from connector.model import Lane, PublishedPosition, SourcePosition
 from connector.publish.lease import Leadership
-from connector.publish.log_state import present_ends, read_tails, recorded_position
+from connector.publish.log_state import order_of, present_ends, read_between, recorded_position
 from connector.publish.opening import open_log
-from connector.publish.setup import create_topics, followed_topics
+from connector.publish.setup import create_topics, followed_topics, with_known
 from connector.publish.signals import dealt_with
 from connector.settings import Settings
 from connector.topics import positions_topic
@@ -32,11 +32,12 @@ def nobody_publishing(
     """The recorded position and all lanes, while no capture runs and none can begin. leadership: of one who may lead
     already. Raises DataRefused while one runs, and without a recorded position."""
     prefix = settings.topics.prefix
-    if recorded_position(broker, prefix) is None:
+    last = recorded_position(broker, prefix)
+    if last is None:
         raise DataRefused(f"nothing is recorded for prefix {prefix!r}", hint="Run `vecsync capture run` first.")
     admin = broker.admin()
     try:
-        create_topics(admin, settings)
+        create_topics(admin, with_known(settings, last))
     finally:
         admin.close()
     leading = leadership or Leadership(broker, prefix, Event())
@@ -55,9 +56,9 @@ def next_epoch(broker: Broker, settings: Settings, recorded: PublishedPosition, 
     writer that outlived its lease."""
     ends = present_ends(broker, lanes)
     begins = {lane: min(recorded.ends.get(lane, 0), end) for lane, end in ends.items()}
-    tombstones = frozenset(topics.tombstones for topics in followed_topics(settings).values())
-    tails = read_tails(broker, begins, tombstones)
-    return 1 + max([recorded.source.epoch, *(tail.greatest.epoch for tail in tails.values())])
+    tombstones = frozenset(topics.tombstones for topics in followed_topics(with_known(settings, recorded)).values())
+    epochs = (order_of(record, tombstones).epoch for record in read_between(broker, begins, ends))
+    return 1 + max(recorded.source.epoch, max(epochs, default=0))
 
 
 def moved(

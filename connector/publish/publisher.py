@@ -19,7 +19,7 @@ from threading import Event
 from typing import NamedTuple
 
 from connector.broker import Broker, Producer
-from connector.errors import DeliveryFailed, LeaseLost, UnpublishableRow, VecsyncError
+from connector.errors import DeliveryFailed, LeaseLost, TableAppeared, UnpublishableRow, VecsyncError
 from connector.model import DocChange, Lane, PackedRows, PublishedPosition, SourcePosition, Transaction
 from connector.publish.dead_letters import dead_letter_headers, marker
 from connector.publish.foreign import ForeignRecords
@@ -88,6 +88,11 @@ class Publisher:
         """Published so far."""
         return self._transactions
 
+    def so_far(self, at: SourcePosition | None = None) -> Progress:
+        """While nothing is on its way."""
+        at = at or self._source.head()
+        return Progress(self._transactions, self._records, self._bytes, self._skipped, 0, self._lag_s, at)
+
     def run(self, until_current: bool = False) -> Progress:
         """Until stopped, or with until_current until everything up to the source's present head is acknowledged. While
         another publisher has the lease this one waits.
@@ -131,19 +136,20 @@ class Publisher:
     def _session(self, head: SourcePosition | None) -> Progress | None:
         """None: it ended to begin a snapshot that was asked for, which is another session's."""
         if not self._leadership.acquire():
-            at = head or self._source.head()
-            return Progress(self._transactions, self._records, self._bytes, self._skipped, 0, self._lag_s, at)
+            return self.so_far(head)
         state = open_state(self._source, self._broker, self._settings, self._stop)
         if self._stop.is_set():
             # The wait may have been cut short: a position of ours, a closed one above all, would tell the next one
             # that it need not wait for what the dead publisher sent.
-            at = state.position.source
-            return Progress(self._transactions, self._records, self._bytes, self._skipped, 0, self._lag_s, at)
+            return self.so_far(state.position.source)
         session = _Session(self, state, self._broker)
         stream: Stream | None = None
         try:
             session.claim()
             stream = self._source.stream(state.position.source)
+            if state.unread:
+                self._prove(stream)
+                raise TableAppeared([*state.unread], "not followed at the recorded position", unread=True)
             if state.crossing is not None:
                 stream = state.crossing.watch(stream)
             stream = rereading = RereadingStream(stream, self._source.rows)
@@ -163,6 +169,13 @@ class Publisher:
             if stream is not None:
                 stream.close()
         return session.progress()
+
+    def _prove(self, stream: Stream) -> None:
+        """Reads until it is known that this is the log of the recorded position: of another one nothing may be read,
+        and no snapshot begun that was not asked for. What is yielded meanwhile is left to the next session."""
+        while not stream.proven() and not self._stop.is_set():
+            self._leadership.check()
+            stream.next(_POLL_S)
 
 
 class _Handled(NamedTuple):

@@ -14,6 +14,7 @@ from connector.publish.lease import Leadership
 from connector.publish.moving import moved, next_epoch, nobody_publishing
 from connector.settings import Settings
 from connector.source import Source
+from connector.upstream.presence import with_present
 
 
 def request_snapshot(
@@ -23,6 +24,8 @@ def request_snapshot(
 
     Raises DataRefused while a capture runs, and without a recorded position (the first run takes a snapshot anyhow).
     """
+    # All of their rows are read, so whatever stands of them now is superseded.
+    settings = with_present(settings)
     with nobody_publishing(broker, settings, leadership) as (recorded, lanes):
         # What was changed unseen left no trace in the log: only a new epoch puts the rows above what was published
         # before.

@@ -34,7 +34,9 @@ def set_position(
         at, epoch = recorded.source, next_epoch(broker, settings, recorded, lanes)
         new = replace(place, epoch=epoch, skipped=at.skipped, snapshot_done=at.snapshot_done)
         if not dry_run:
-            moved(broker, settings, recorded, lanes, new)
+            # A table that was never read stays new to the position.
+            known = {lane.topic for lane in recorded.ends}
+            moved(broker, settings, recorded, [lane for lane in lanes if lane.topic in known], new)
             log.warning("position set by command", extra={"was": describe(at), "position": describe(new)})
         return at, new
 

@@ -6,21 +6,33 @@ from collections.abc import Mapping, Sequence
 
 from connector.broker import Admin, TopicSpec
 from connector.errors import ConfigurationError
-from connector.model import TableName
+from connector.model import PublishedPosition, TableName
 from connector.settings import Settings
 from connector.topics import (
     TableTopics,
     data_topic_config,
     system_topics,
+    table_of_topic,
     table_topics,
     tombstone_topic_config,
 )
-from connector.upstream.tables import followed_tables
+from connector.upstream.tables import Patterns, followed_tables, with_tables
 
 
 def followed_topics(settings: Settings) -> Mapping[TableName, TableTopics]:
     """Topics of each followed table."""
     return {name: table_topics(settings.topics.prefix, *name) for name in followed_tables(settings.source)}
+
+
+def with_known(settings: Settings, recorded: PublishedPosition | None) -> Settings:
+    """The same, with the tables that a pattern found before, whether they are still there or not."""
+    patterns = Patterns(settings.source)
+    if recorded is None or not patterns:
+        return settings
+    topics = {lane.topic for lane in recorded.ends}
+    tables = (table_of_topic(settings.topics.prefix, topic) for topic in topics)
+    names = {TableName(*table) for table in tables if table is not None}
+    return with_tables(settings, filter(patterns.match, names))
 
 
 def topic_specs(settings: Settings) -> Sequence[TopicSpec]:

@@ -20,6 +20,7 @@ from connector.publish import (
     recorded_position,
     request_snapshot,
     signals_lane,
+    with_known,
 )
 from connector.registry import FramedBroker, open_broker
 from connector.runtime.events import lanes_json, source_position_json
@@ -52,7 +53,7 @@ def run_capture(
         if watch is not None:
             watch(done)
 
-    tables = [str(name) for name in followed_topics(settings)]
+    tables = settings.source.tables
     log.info("capture starts", extra={"source": settings.source.url, "tables": tables, "until_current": until_current})
     for finding in require(settings):
         if finding.severity is Severity.WARNING:
@@ -71,10 +72,11 @@ def run_capture(
 
 def ask_for_snapshot(settings: Settings) -> SourcePosition:
     """Where the next run begins. Raises PreflightRefused, and what `request_snapshot` raises."""
-    require(settings)
+    broker = open_broker(settings)
+    require(with_known(settings, recorded_position(broker, settings.topics.prefix)))
     source = open_source(settings)
     try:
-        return request_snapshot(source, open_broker(settings), settings)
+        return request_snapshot(source, broker, settings)
     finally:
         source.close()
 
@@ -135,7 +137,7 @@ def capture_status(settings: Settings) -> CaptureStatus:
     if done:
         behind, lag = 0, 0.0
     elif head is not None:
-        data = {topics.data for topics in followed_topics(settings).values()}
+        data = {topics.data for topics in followed_topics(with_known(settings, recorded)).values()}
         newest = newest_commit(broker, {lane: end for lane, end in ends.items() if lane.topic in data})
         lag = max(0.0, now - newest / 1e6) if newest else None
     return CaptureStatus(recorded, head, problem, done, behind, lag, age, ends, lease, signals)

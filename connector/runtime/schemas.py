@@ -11,6 +11,7 @@ from connector.registry import RegistryClient
 from connector.registry.subjects import Kind, kinds_on
 from connector.settings import Settings
 from connector.topics import dead_letters_topic
+from connector.upstream.presence import with_present
 from connector.wire.evolution import between
 from connector.wire.schemas import frame_of, load
 
@@ -53,8 +54,9 @@ def files() -> list[SchemaFile]:
 
 
 def subjects(settings: Settings) -> list[tuple[str, Kind]]:
-    """Everything that capture writes with, by subject. Raises ConfigurationError."""
-    strategy = settings.registry.subject_strategy
+    """Everything that capture writes with, by subject; of tables that match a pattern, those that there are. Raises
+    ConfigurationError, and Unreachable where the source has to be asked for these."""
+    settings, strategy = with_present(settings), settings.registry.subject_strategy
     found: dict[str, Kind] = {}
     for topics in followed_topics(settings).values():
         found |= dict(kinds_on(topics.data, False, strategy))

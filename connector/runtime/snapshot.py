@@ -15,7 +15,7 @@ from uuid import uuid4
 from connector.broker import Broker
 from connector.errors import ConfigurationError, DataRefused, UsageError
 from connector.model import Lane, PublishedPosition, SourcePosition
-from connector.publish import chosen_tables, recorded_position, send_signal, signals_lane
+from connector.publish import chosen_tables, recorded_position, send_signal, signals_lane, with_known
 from connector.registry import open_broker
 from connector.runtime.capture import ask_for_snapshot
 from connector.runtime.events import source_position_json
@@ -56,8 +56,6 @@ def ask_again(settings: Settings, datasets: Sequence[str], tables: Sequence[str]
     """None named: all. Raises ConfigurationError where topics are missing, DataRefused without a recorded position, and
     what `chosen_tables`, `Source.check_snapshot` and `request_snapshot` raise."""
     prefix, names = settings.topics.prefix, tuple(dict.fromkeys(datasets)) or None
-    chosen = chosen_tables(settings, tables)
-    of = tuple(map(str, chosen)) if tables else ()
     broker = open_broker(settings)
     lane, positions = signals_lane(prefix), Lane(positions_topic(prefix), 0)
     admin = broker.admin()
@@ -73,12 +71,16 @@ def ask_again(settings: Settings, datasets: Sequence[str], tables: Sequence[str]
         seen = admin.end_offsets([positions])[positions]
     finally:
         admin.close()
-    if names is None and not of and leader is None:
+    if names is None and not tables and leader is None:
         return Asked(None, None, ask_for_snapshot(settings), None, seen)
-    if recorded_position(broker, prefix) is None:
+    recorded = recorded_position(broker, prefix)
+    if recorded is None:
         raise DataRefused(
             f"nothing is recorded for prefix {prefix!r}", hint="Run `vecsync capture run` first: it reads every row."
         )
+    settings = with_known(settings, recorded)
+    chosen = chosen_tables(settings, tables)
+    of = tuple(map(str, chosen)) if tables else ()
     source = open_source(settings)
     try:
         source.check_snapshot(names, chosen)

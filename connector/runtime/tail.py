@@ -13,11 +13,11 @@ from typing import Literal, NamedTuple
 
 from connector.broker import Admin, Broker, Record
 from connector.errors import ConfigurationError, CorruptedLog, UsageError, VecsyncError
-from connector.model import DatasetKey, DocKey, FloorKey, Key, Lane, PublishedPosition, Tombstone
+from connector.model import DatasetKey, DocKey, FloorKey, Key, Lane, PublishedPosition, TableName, Tombstone
 from connector.publish import followed_topics
 from connector.settings import Settings
-from connector.topics import dead_letters_topic, partition_of, positions_topic
-from connector.upstream.tables import called, home_of
+from connector.topics import dead_letters_topic, partition_of, positions_topic, table_topics
+from connector.upstream.tables import Patterns, called, home_of, named
 from connector.wire import Event, decode_key, decode_position, decode_tombstone, decode_value
 
 Kind = Literal["data", "tombstones", "positions", "dlq"]
@@ -52,7 +52,18 @@ def topic_of(settings: Settings, kind: Kind, table: str | None) -> str:
     for name, topics in followed_topics(settings).items():
         if table in (None, called(name, home), str(name)):
             return topics.data if kind == "data" else topics.tombstones
+    meant = None if table is None else _named(table, home)
+    if meant is not None and Patterns(settings.source).match(meant):
+        topics = table_topics(settings.topics.prefix, *meant)
+        return topics.data if kind == "data" else topics.tombstones
     raise UsageError(f"table {table} is not followed", hint=f"source.tables has {', '.join(settings.source.tables)}.")
+
+
+def _named(table: str, home: str) -> TableName | None:
+    try:
+        return named(table, home)
+    except ValueError:
+        return None
 
 
 def tail(

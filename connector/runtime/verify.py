@@ -19,7 +19,7 @@ import apsw
 
 from connector.errors import ConnectionLost, ReplicaRefused, Unreachable, UnsupportedChange
 from connector.model import DatasetKey, DocKey, Document, Lane, SourcePosition
-from connector.publish import followed_topics, recorded_position
+from connector.publish import followed_topics, recorded_position, with_known
 from connector.registry import open_broker
 from connector.replica import lanes, schema
 from connector.replica.collections import follows
@@ -31,6 +31,7 @@ from connector.settings import Settings
 from connector.source import Source, Stream
 from connector.source.connect import open_source
 from connector.topics import signals_topic, table_of_topic
+from connector.upstream.presence import with_present
 from connector.verify import Comparison, Difference, Kind, Sides
 from connector.verify.digests import dataset_digest, document_digest
 from connector.verify.sides import DATASETS, Held, Place
@@ -69,6 +70,7 @@ def verify(settings: Settings, stop: Event, report: Report, *, patience_s: float
     Raises Unreachable when capture or replica do not come there, ReplicaRefused without a replica of this source,
     KeyboardInterrupt when stopped, and what reading the source raises.
     """
+    settings = with_present(with_known(settings, recorded_position(open_broker(settings), settings.topics.prefix)))
     path = settings.replica.path
     database, tables, left_out, patterns = _followed(settings)
 

@@ -42,6 +42,7 @@ _FLOORS = {
     StatementKind.DROP_TABLE: FloorReason.DROP,
     StatementKind.RENAME: FloorReason.DROP,  # to a name that is not followed
     StatementKind.CREATE: FloorReason.DROP,  # OR REPLACE
+    StatementKind.DROP_DATABASE: FloorReason.SNAPSHOT,  # takes the rows of datasets too
 }
 
 

@@ -10,9 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from connector.errors import UnseenRows
+from connector.model import TableName
 from connector.settings import Mapping as ColumnNames
 from connector.source.binlog.rows import Row, RowPlan, Rows
+from connector.source.binlog.statements import Statement
 from connector.source.binlog.table_map import TableMap
+from connector.source.binlog_coming import Coming, Place
 from connector.source.binlog_names import named, refuse_members
 from connector.source.packing import DocumentColumns, packing
 from connector.upstream.discover import Column as Declared
@@ -26,9 +30,14 @@ class Followed(Protocol):
         """By name."""
         ...
 
-    def follows(self, db: str, table: str) -> bool: ...
+    def follows(self, db: str, table: str) -> bool | None: ...
 
     def plan(self, table: TableMap) -> RowPlan: ...
+
+    def look(self, statement: Statement, at: Place) -> None:
+        """At every statement, with the place where its transaction begins. Raises TableAppeared if it brings a table
+        that has to be followed and is not yet."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +47,10 @@ class Following:
     tables: shadow table to whether the deletion of its dataset's row takes its documents with it (a foreign key
     that cascades: the binlog hides those deletions). renames: whether a change of a dataset's name changes that of its
     documents, which the binlog hides too. decode: makes what reads the values of a plan's rows; rows are not packed
-    then. columns: of these tables as they are now, for a log that does not name them; empty: such a log is refused.
+    then. columns: of these tables as they are now, for a log that does not name them, none of a table that is gone;
+    empty: such a log is refused.
     ignores_case: names of tables in statements may be written in any case; here, and in table maps, they are in lower
-    case then.
+    case then. found: each of these tables is there by a pattern, and may go as it came.
     """
 
     db: str
@@ -50,18 +60,25 @@ class Following:
     decode: Callable[[RowPlan], Callable[[Rows], list[Row]]] | None = None
     columns: Mapping[str, Sequence[Declared]] = field(default_factory=dict)
     ignores_case: bool = False
+    found: bool = False
 
     @property
     def databases(self) -> Mapping[str, Following]:
         return {self.db: self}
 
+    def look(self, statement: Statement, at: Place) -> None:
+        """No other table is followed, whatever it is called."""
+
     def follows(self, db: str, table: str) -> bool:
         return db == self.db and (table in self.tables or table == self.names.dataset_table)
 
     def plan(self, table: TableMap) -> RowPlan:
-        """Raises UnsupportedChange when a column that every shadow table has is not there."""
+        """Raises UnsupportedChange when a column that every shadow table has is not there, and UnseenRows where the log
+        does not name the columns and the table is gone."""
         if not self.columns or any(column.name is not None for column in table.columns):
             return self._plan(table)
+        if not self.columns[table.table]:
+            raise UnseenRows(f"the log does not name the columns of {table.name}, and the table is gone by now")
         plan = self._plan(named(table, self.columns[table.table]))
         refuse_members(plan.table, plan.wanted)
         return plan
@@ -104,14 +121,27 @@ def _dataset_columns(names: ColumnNames) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class FollowingAll:
-    """Several databases, by name. Fulfils `Followed`."""
+    """Several databases, by name. Fulfils `Followed`. coming: the tables that a pattern may bring."""
 
     databases: Mapping[str, Following]
+    coming: Coming | None = None
 
-    def follows(self, db: str, table: str) -> bool:
+    def follows(self, db: str, table: str) -> bool | None:
+        """Raises TableAppeared."""
         of = self.databases.get(db)
-        return of is not None and of.follows(db, table)
+        if of is not None and of.follows(db, table):
+            return True
+        name = TableName(db, table)
+        if self.coming is None or not self.coming.matches(name):
+            return False
+        self.coming.met(name)
+        return None
 
     def plan(self, table: TableMap) -> RowPlan:
         """As `Following.plan`."""
         return self.databases[table.db].plan(table)
+
+    def look(self, statement: Statement, at: Place) -> None:
+        if self.coming is not None:
+            ignores_case = any(of.ignores_case for of in self.databases.values())
+            self.coming.look(statement, at, ignores_case=ignores_case)

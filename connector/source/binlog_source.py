@@ -6,10 +6,11 @@ Reads only: nothing here writes to the source, takes a lock, or decides where to
 from __future__ import annotations
 
 import re
+import time
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import pymysql
 
@@ -22,19 +23,24 @@ from connector.source.binlog.decoder import Decoder
 from connector.source.binlog.gtid import GtidSet, MariadbGtidList
 from connector.source.binlog.server_errors import from_server
 from connector.source.binlog_failover import OtherServer, executed_at
-from connector.source.binlog_following import Following, FollowingAll
 from connector.source.binlog_library import library_decoder
 from connector.source.binlog_proof import find_mark, refuse_another_log
 from connector.source.binlog_stream import BinlogStream, file_number
+from connector.source.binlog_tables import SourceTables
+from connector.source.marks import mark_of
 from connector.source.present import SqlRows
 from connector.source.snapshot import SnapshotPlan, SnapshottingStream
 from connector.source.snapshot_reader import SILENCE_S, SqlSnapshotReader
+from connector.source.snapshot_visibility import MariadbVisibility, MysqlVisibility
 from connector.source.twins import TwinCheck
-from connector.upstream.discover import Column, TableShape, mysql_shape
 from connector.upstream.mysql import open_connection
-from connector.upstream.tables import called, followed_tables, home_of
+from connector.upstream.presence import rows_or_gone
+from connector.upstream.tables import called, home_of
 
+_T = TypeVar("_T")
 Connection: TypeAlias = "pymysql.Connection[Any]"
+
+_LOOK_S = 0.05
 
 
 class BinlogSource:
@@ -45,7 +51,7 @@ class BinlogSource:
         self._source = settings.source
         self._prefix = settings.topics.prefix
         self._home = home_of(self._source)
-        self._tables = followed_tables(self._source)
+        self._tables = SourceTables(self._source, self._answer)
         self._connection: Connection | None = None
 
     def identity(self) -> SourceIdentity:
@@ -108,23 +114,20 @@ class BinlogSource:
         if identity != after.identity:
             raise ForeignLog(f"the source was {after.identity}, and is {identity} now")
         files = self._refuse_lost(after)
-        shapes = self._shapes()
+        if self._tables.may_come:
+            self._wait_until_visible(after, identity)
+            self._tables.refuse_more()
+        end = self.head()
+        shapes = self._tables.shapes()
         by_library = self._source.reader == "mysql-replication"
-        ignores_case = bool(self._row("SELECT @@lower_case_table_names")[0])
-        databases = {}
-        for db in dict.fromkeys(shape.database for shape in shapes):
-            of_db = [shape for shape in shapes if shape.database == db]
-            databases[db] = Following(
-                db,
-                {shape.table: shape.cascades for shape in of_db},
-                self._source.mapping,
-                renames=any(shape.renames for shape in of_db),
-                decode=library_decoder(mariadb=identity.connector == "mariadb") if by_library else None,
-                columns=self._columns(of_db),
-                ignores_case=ignores_case,
-            )
-        following = FollowingAll(databases)
-        twins = TwinCheck(shapes, self._source.mapping.dataset_table, self._rows)
+        following = self._tables.following(
+            shapes,
+            (file_number(end.file), end.position),
+            ignores_case=bool(self._row("SELECT @@lower_case_table_names")[0]),
+            decode=library_decoder(mariadb=identity.connector == "mariadb") if by_library else None,
+        )
+        there = [shape for shape in shapes if shape.exists]
+        twins = TwinCheck(there, self._source.mapping.dataset_table, self._rows_or_gone)
         file = after.open_file or after.file
         position = after.open_position if after.open_file else after.position
         decoder = Decoder(following, file, position, compressed=not by_library)
@@ -155,13 +158,6 @@ class BinlogSource:
             patience_s=self._source.reconnect_max_s,
         )
 
-    def _columns(self, shapes: Sequence[TableShape]) -> Mapping[str, Sequence[Column]]:
-        """For a log that does not name them, if that is allowed."""
-        if self._source.row_metadata == "full":
-            return {}
-        datasets = {self._source.mapping.dataset_table: shapes[0].dataset_columns}
-        return datasets | {shape.table: shape.columns for shape in shapes}
-
     def behind(self, at: SourcePosition) -> int | None:
         sizes = {str(name): int(size) for name, size, *_ in self._rows("SHOW BINARY LOGS")}
         if at.file not in sizes:
@@ -189,7 +185,7 @@ class BinlogSource:
             server_id=identity.server_id,
             db=self._home,
             dataset_table=self._source.mapping.dataset_table,
-            tables=[called(name, self._home) for name in self._tables],
+            tables=[called(name, self._home) for name in self._tables.names],
         )
 
     def close(self) -> None:
@@ -214,12 +210,21 @@ class BinlogSource:
         return rows[0] if rows else ()
 
     def _rows(self, sql: str, args: Sequence[Any] = ()) -> Sequence[tuple[Any, ...]]:
+        def question(connection: Connection) -> Sequence[tuple[Any, ...]]:
+            with connection.cursor() as cursor:
+                cursor.execute(sql, args)
+                return list(cursor.fetchall())
+
+        return self._answer(question)
+
+    def _rows_or_gone(self, sql: str, args: Sequence[Any]) -> Sequence[tuple[Any, ...]] | None:
+        return self._answer(lambda connection: rows_or_gone(connection, sql, args))
+
+    def _answer(self, question: Callable[[Connection], _T]) -> _T:
         """The connection is opened again when it was lost since the last question."""
         for attempt in (0, 1):
             try:
-                with self._open().cursor() as cursor:
-                    cursor.execute(sql, args)
-                    return list(cursor.fetchall())
+                return question(self._open())
             except pymysql.MySQLError as error:
                 self.close()
                 failure = _failure(error)
@@ -252,21 +257,21 @@ class BinlogSource:
             )
         return sizes
 
-    def _shapes(self) -> Sequence[TableShape]:
-        """Of the followed tables. Raises PreflightRefused when one does not exist, or loses rows unlogged: both may
-        have become so since the source was checked."""
-        found = []
-        for name in self._tables:
-            with _answers():
-                shape = mysql_shape(self._open(), *name, self._source.mapping)
-            if not shape.exists:
-                raise PreflightRefused(f"there is no table {name} on the source")
-            for key in shape.hidden:
-                raise PreflightRefused(
-                    f"rows of {key.table} change or go by a foreign key ({key.refers} {key.does}), and are not logged"
-                )
-            found.append(shape)
-        return found
+    def _wait_until_visible(self, after: SourcePosition, identity: SourceIdentity) -> None:
+        """What stands before the place where a snapshot begins is not read in the log. So the catalogue has to show the
+        tables that came there, and it may be behind the log (`snapshot_visibility.py`)."""
+        if after.snapshot_done or after.snapshot is not None:
+            return
+        deadline = time.monotonic() + SILENCE_S
+        with _answers():
+            connection = self._open()
+            of = MariadbVisibility if identity.connector == "mariadb" else MysqlVisibility
+            visibility = of(connection)
+            while not visibility.establish(mark_of(after), ()):
+                if time.monotonic() > deadline:
+                    raise ConnectionLost(f"the source does not show yet what is in its log before {after.position}")
+                time.sleep(_LOOK_S)
+            visibility.release()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from connector.errors import CorruptedLog, DataRefused, ForeignLog, UnsupportedChange
+from connector.errors import CorruptedLog, DataRefused, ForeignLog, TableAppeared, UnsupportedChange
 from connector.model import Change, PackedRows, SourcePosition, Transaction
 from connector.source.binlog.decoder import Decoder
 from connector.source.binlog.events import EventType
@@ -136,6 +136,8 @@ class BinlogStream:
     def next(self, timeout_s: float) -> Transaction | None:
         try:
             return self._next(timeout_s)
+        except TableAppeared:
+            raise
         except (UnsupportedChange, CorruptedLog) as error:
             gtid = self._begin.gtid if self._begin is not None else self._decoder.transaction
             if not gtid:
@@ -196,6 +198,8 @@ class BinlogStream:
 
     def _take(self, item: Item) -> Transaction | None:
         if isinstance(item, Rows | StatementItem):
+            if self._new and isinstance(item, StatementItem) and self._begin is not None:
+                self._following.look(item.statement, (file_number(self._begin.file), self._begin.position))
             self._rows.add(item)
         elif isinstance(item, TransactionBegin):
             self._begin = item

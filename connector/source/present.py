@@ -89,7 +89,8 @@ class SqlRows:
         file, position = chunk.high
         at = plan.place(table)
         info = SourceInfo(plan.connector, plan.name, 0, False, *at, plan.server_id, None, file, position, 0)
-        return Rows(chunk.rows, read, CommitOrder(low.epoch, file_number(file), position, 0), info)
+        # A table that is gone was not read: none of its rows is there.
+        return Rows(chunk.rows, read or wanted, CommitOrder(low.epoch, file_number(file), position, 0), info)
 
     def close(self) -> None:
         self._reader.close()

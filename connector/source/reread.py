@@ -24,6 +24,7 @@ from connector.model import (
     DocKey,
     Document,
     Floor,
+    FloorReason,
     Op,
     PackedRows,
     SourcePosition,
@@ -70,6 +71,8 @@ class _Pending:
         elif not isinstance(change, Floor):
             if isinstance(change, DatasetChange) or of.table == here.table:
                 self.rows.pop(change.key, None)
+        elif change.reason is FloorReason.SNAPSHOT and change.order > self.low:
+            self.rows = dict.fromkeys(self.rows)  # the whole database was dropped
         elif of.table == here.table and change.order > self.low:
             # The floor that ends a snapshot is a lower one: what was read here stands above it.
             for key in self.rows:

@@ -161,7 +161,12 @@ class _Pending:
     def drop(self, change: Change | PackedRows) -> None:
         """The stream yielded this change within the window."""
         source = change.source
-        if source.table != self.place.table or source.db != self.place.db:
+        if source.db != self.place.db:
+            return
+        if isinstance(change, Floor) and change.reason is FloorReason.SNAPSHOT:
+            self.rows.clear()  # the whole database was dropped
+            return
+        if source.table != self.place.table:
             return
         if isinstance(change, PackedRows):
             for row in change.rows:

@@ -18,9 +18,9 @@ from connector.settings import SourceSettings
 from connector.source.snapshot import Chunk, XaName
 from connector.source.snapshot_rows import Row, RowKey, TableRows, dataset_rows, document_rows, size_of
 from connector.source.snapshot_visibility import MariadbVisibility, MysqlVisibility, Visibility, query
-from connector.upstream.discover import mysql_shape
 from connector.upstream.mysql import mysql_error, open_connection
-from connector.upstream.tables import followed_tables, home_of, named
+from connector.upstream.presence import present_shape, there
+from connector.upstream.tables import Patterns, followed_tables, home_of, named
 
 Connection: TypeAlias = "pymysql.Connection[Any]"
 
@@ -35,6 +35,7 @@ _SHAPE_CHANGED = {
     pymysql.constants.ER.TABLE_DEF_CHANGED,
     pymysql.constants.ER.BAD_FIELD_ERROR,
     pymysql.constants.ER.NO_SUCH_TABLE,
+    pymysql.constants.ER.BAD_DB_ERROR,
     pymysql.constants.ER.KEY_DOES_NOT_EXITS,
 }
 _WIDTHS = {0xFC: 2, 0xFD: 3, 0xFE: 8}  # of the lengths that follow these bytes
@@ -57,6 +58,7 @@ class SqlSnapshotReader:
         self._chunk_bytes = chunk_bytes
         self._silence_s = silence_s
         self._home = home_of(source)
+        self._patterns = Patterns(source)
         self._connection: Connection | None = None
         self._visibility: Visibility | None = None
         self._tables: dict[str, TableRows] = {}
@@ -98,7 +100,7 @@ class SqlSnapshotReader:
             rows_of = self._rows_of(connection, table)
             if not visibility.establish(low, xa):
                 return None
-            rows = select(connection, rows_of)
+            rows = {} if rows_of is None else select(connection, rows_of)
             if self._connection is not None:
                 visibility.release()
             else:
@@ -119,7 +121,7 @@ class SqlSnapshotReader:
             connection, _ = self._open()
             found = [self._rows_of(connection, table) for table in tables]
             for dataset in datasets or ():
-                if not any(query(connection, rows_of.has(dataset)) for rows_of in found):
+                if not any(query(connection, rows_of.has(dataset)) for rows_of in found if rows_of is not None):
                     raise UsageError(
                         f"the source has no dataset {dataset!r}",
                         hint="Names count case. A snapshot of all datasets withdraws one that vanished unseen.",
@@ -143,15 +145,22 @@ class SqlSnapshotReader:
             self._visibility = of(self._connection)
         return self._connection, self._visibility
 
-    def _rows_of(self, connection: Connection, table: str) -> TableRows:
+    def _rows_of(self, connection: Connection, table: str) -> TableRows | None:
+        """None: it was there by a pattern, and is gone: it has no rows."""
         found = self._tables.get(table)
         if found is None:
             mapping, name = self._source.mapping, named(table, self._home)
             if name.table == mapping.dataset_table:
-                beside = next(other for other in followed_tables(self._source) if other.db == name.db)
-                found = dataset_rows(mysql_shape(connection, *beside, mapping), mapping)
+                beside = [other for other in followed_tables(self._source) if other.db == name.db]
+                shapes = [present_shape(connection, other, mapping) for other in beside]
+                shape = next((shape for shape in shapes if shape.exists), shapes[0])
+                if not shape.exists and all(map(self._patterns.match, beside)) and not there(connection, name):
+                    return None
+                found = dataset_rows(shape, mapping)
             else:
-                shape = mysql_shape(connection, *name, mapping)
+                shape = present_shape(connection, name, mapping)
+                if not shape.exists and self._patterns.match(name):
+                    return None
                 found = document_rows(shape)
                 if (shape.engine or "").lower() in _NOT_TRANSACTIONAL:
                     raise PreflightRefused(

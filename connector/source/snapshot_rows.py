@@ -130,8 +130,10 @@ def document_rows(shape: TableShape) -> TableRows:
 
 
 def dataset_rows(shape: TableShape, mapping: Mapping) -> TableRows:
-    """Of the datasets that the shadow table belongs to. Raises ConfigurationError unless they can be read."""
-    shape.must_be_readable()
+    """Of the datasets that the shadow table belongs to, or belonged to. Raises ConfigurationError unless they can be
+    read."""
+    if shape.exists or not shape.dataset_table_exists:
+        shape.must_be_readable()
     there = {column.name.lower(): column.name for column in shape.dataset_columns}
     parts = [part for part in _DATASET_PARTS if part in there]
     table = f"{shape.database}.{mapping.dataset_table}"

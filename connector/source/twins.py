@@ -17,8 +17,8 @@ from connector.upstream.findings import ignores_case
 from connector.upstream.names import quoted
 from connector.wire import packed_key
 
-Ask = Callable[[str, Sequence[Any]], Sequence[tuple[Any, ...]]]
-"""All rows of a SELECT on the source."""
+Ask = Callable[[str, Sequence[Any]], Sequence[tuple[Any, ...]] | None]
+"""All rows of a SELECT on the source; None: a table of it is gone by now, and nothing can be taken along there."""
 
 _MOST = 100_000  # a bound on memory, not on datasets: names are asked for again
 
@@ -56,7 +56,7 @@ class TwinCheck:
         if (db, dataset_id) in self._known:
             return
         for sql, names in self._queries.get(db.casefold(), ()):
-            spellings = sorted({str(row[0]) for row in self._ask(sql, [dataset_id] * names)})
+            spellings = sorted({str(row[0]) for row in self._ask(sql, [dataset_id] * names) or ()})
             if len(spellings) > 1:
                 raise UnsupportedChange(
                     f"the source holds the datasets {' and '.join(map(repr, spellings))} equal, and they are two: "

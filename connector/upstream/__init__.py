@@ -110,6 +110,8 @@ def connect(source: SourceSettings, table: str | None = None, *, create: bool = 
         return SqliteUpstream(db, table or source.tables[0], source.mapping)
     from connector.upstream.mysql import MysqlUpstream, open_connection
 
+    if table is None and not followed_tables(source):
+        raise UsageError("source.tables has patterns only", hint="Name the table to write to: --table.")
     try:
         chosen = followed_tables(source)[0] if table is None else named(table, home_of(source))
     except ValueError as error:

@@ -29,6 +29,12 @@ def denied(connection: pymysql.Connection[Any], sql: str) -> bool:
     return False
 
 
+def account_name(connection: pymysql.Connection[Any]) -> str:
+    (account,) = rows(connection, "SELECT CURRENT_USER()")[0]
+    user, _, host = account.rpartition("@")
+    return f"'{user}'@'{host}'"
+
+
 def grants(connection: pymysql.Connection[Any], *, mariadb: bool) -> list[tuple[set[str], str]]:
     """Privileges of the account and its active roles, in capitals, each with what they are on (`*.*`). The text of a
     grant may hold a password's hash: it goes nowhere else."""

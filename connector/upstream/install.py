@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 import pymysql
 
-from connector.errors import ConfigurationError
+from connector.errors import ConfigurationError, UsageError
 from connector.model import TableName
 from connector.settings import Mapping, SourceSettings
 from connector.upstream import mysql_schema, sqlite_schema
@@ -20,8 +20,9 @@ from connector.upstream.address import mysql_address, sqlite_path
 from connector.upstream.discover import Column, TableShape, mysql_shape, sqlite_shape
 from connector.upstream.mysql import mysql_errors, open_connection
 from connector.upstream.names import SCN_TABLE, quoted
+from connector.upstream.presence import matching
 from connector.upstream.sqlite import open_writer, sqlite_error
-from connector.upstream.tables import followed_tables
+from connector.upstream.tables import Patterns, followed_tables
 
 _LOG_COLUMNS = {"dataset_id", "shadow_table", "scn", "op", "document_id", "payload"}
 
@@ -154,7 +155,13 @@ def _install_mysql(source: SourceSettings, dry_run: bool) -> Sequence[str]:
     try:
         with mysql_errors("the installation"):
             # Database by database: the statements name tables of the default one.
-            for database, table in sorted(followed_tables(source), key=lambda name: (name.db != at, name.db)):
+            tables = dict.fromkeys([*followed_tables(source), *matching(connection, Patterns(source))])
+            if not tables:
+                raise UsageError(
+                    f"no table matches {', '.join(source.tables)}, and a pattern names none to make",
+                    hint="Name the table: `vecsync source install --table NAME`, or `DATABASE.NAME`.",
+                )
+            for database, table in sorted(tables, key=lambda name: (name.db != at, name.db)):
                 for name, sql in _missing_mysql(connection, database, table, source.mapping):
                     if TableName(database, name) in made:
                         continue

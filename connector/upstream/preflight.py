@@ -15,31 +15,30 @@ import pymysql
 
 from connector.errors import ConfigurationError, PreflightRefused, Unreachable
 from connector.model import TableName
-from connector.settings import Mapping, Settings, SourceSettings
+from connector.settings import Mapping, Settings, SourceSettings, is_pattern
 from connector.upstream.address import mysql_address, sqlite_path
-from connector.upstream.ask import ACCESS_DENIED, denied, grants, rows
+from connector.upstream.ask import ACCESS_DENIED, account_name, denied, grants, rows
 from connector.upstream.discover import TableShape, mysql_shape, sqlite_shape
 from connector.upstream.findings import (
     Finding,
     Severity,
     case_findings,
-    database_missing,
     ignores_case,
-    missing_name,
     refusal,
     replica_findings,
     server_findings,
     table_findings,
-    table_missing,
 )
-from connector.upstream.install import logs, stale_sqlite_triggers
-from connector.upstream.library_findings import library_server_findings, library_table_findings
+from connector.upstream.install import stale_sqlite_triggers
+from connector.upstream.library_findings import library_server_findings
 from connector.upstream.log_check import log_findings
 from connector.upstream.mysql import mysql_errors, open_connection
-from connector.upstream.names import literal, quoted
+from connector.upstream.names import quoted
+from connector.upstream.presence import matching, to_follow
 from connector.upstream.sqlite import open_reader, sqlite_error
 from connector.upstream.sqlite_schema import CHANGE_LOG, SOURCE_TABLE
-from connector.upstream.tables import called, followed_tables
+from connector.upstream.table_check import checked_table, mysql_twins, nothing_of, tables_seen, twin_findings, written
+from connector.upstream.tables import Patterns, called, followed_tables
 
 _INSTALL = "-- vecsync source install"
 _SYNTAX = 1064
@@ -122,22 +121,8 @@ def _sqlite_table(db: apsw.Connection, shape: TableShape) -> list[Finding]:
     if key is not None and ignores_case(key, "sqlite"):
         t, c = quoted(shape.table, "sqlite"), quoted(key.name, "sqlite")
         twins = f"SELECT min(hex({c})) FROM {t} GROUP BY {c} HAVING count(DISTINCT hex({c})) > 1 LIMIT 1"
-        found += _twins(bool(db.execute(twins).fetchall()), shape.table, key.name, key.collation, twins)
+        found += twin_findings(bool(db.execute(twins).fetchall()), shape.table, key.name, key.collation, twins)
     return found
-
-
-def _twins(exist: bool, table: str, column: str, collation: str | None, query: str) -> list[Finding]:
-    if not exist:
-        return []
-    return [
-        Finding(
-            "twins",
-            Severity.ERROR,
-            f"{table} holds values of {column} that are different, and equal by collation {collation}",
-            "deleting one of the datasets takes the documents of both",
-            f"-- this finds them; give all of them one spelling:\n{query};",
-        )
-    ]
 
 
 def _mysql(settings: Settings) -> list[Finding]:
@@ -156,15 +141,24 @@ def _mysql(settings: Settings) -> list[Finding]:
                 server_id=source.server_id,
                 names_needed=source.row_metadata == "full",
             )
-            by_library = source.reader == "mysql-replication"
-            if by_library:
+            if source.reader == "mysql-replication":
                 found += library_server_findings(variables, mariadb=mariadb)
-            tables = followed_tables(source)
+            patterns = Patterns(source)
+            there = matching(connection, patterns)
+            # One that was found and is gone is no longer missed; one that may not be seen is.
+            missed = [name for name in followed_tables(source) if name not in there]
+            missed = [name for name in missed if not patterns.match(name) or to_follow(connection, name)]
+            tables = [*missed, *(name for name in there if name not in missed)]
+            if not tables:
+                what = f"no table matches {', '.join(source.tables)}, or none that this account may see"
+                why = "there is nothing to follow yet"
+                mend = "-- vecsync source install --table NAME; or GRANT SELECT"
+                found.append(Finding("table_missing", Severity.ERROR, what, why, mend))
             databases = list(dict.fromkeys(name.db for name in tables))
-            parts = [part for name in tables for part in name]
+            parts = [*(part for name in tables for part in name), *filter(is_pattern, source.tables)]
             found += case_findings(variables, list(dict.fromkeys([database, *parts, source.mapping.dataset_table])))
             datasets = [TableName(name, source.mapping.dataset_table) for name in databases]
-            found += _account(connection, database, [*tables, *datasets], mariadb=mariadb)
+            found += _account(connection, database, [*tables, *datasets], patterns, mariadb=mariadb)
             found += _filters(connection, databases)
             try:
                 is_replica = bool(rows(connection, "SHOW REPLICA STATUS"))
@@ -179,66 +173,18 @@ def _mysql(settings: Settings) -> list[Finding]:
                             Severity.INFO,
                             "the account may not ask whether the server is a replica itself",
                             "settings that matter on a replica were not checked",
-                            f"GRANT REPLICA MONITOR ON *.* TO {_account_name(connection)};",
+                            f"GRANT REPLICA MONITOR ON *.* TO {account_name(connection)};",
                         )
                     )
             if is_replica:
                 found += replica_findings(variables, mariadb=mariadb)
             for name in tables:
-                of_table = _mysql_table(connection, database, name, source.mapping, by_library=by_library)
+                of_table = checked_table(connection, database, name, source, patterns)
                 here = name.db == database or any(finding.code == "database_missing" for finding in of_table)
                 found += of_table if here else [_elsewhere(name.db, finding) for finding in of_table]
             return found
     finally:
         connection.close()
-
-
-def _mysql_table(
-    connection: pymysql.Connection[Any], home: str, name: TableName, mapping: Mapping, *, by_library: bool
-) -> list[Finding]:
-    shape = mysql_shape(connection, *name, mapping)
-    missing = missing_name(shape, mapping)
-    if missing is not None:
-        return _missing(connection, home, TableName(name.db, missing[0]), missing[1])
-    found = table_findings(shape, mapping, "mysql")
-    if by_library:
-        found += library_table_findings(shape, mapping)
-    if shape.triggers and not any(not t.body or logs(t.body, mapping) for t in shape.triggers):
-        what = f"no trigger of {name.table} writes to {mapping.log_table}"
-        why = "deletions carry no change number of their own; their place in the log orders them"
-        found.append(Finding("no_triggers", Severity.INFO, what, why, _INSTALL))
-    return found + _mysql_twins(connection, home, shape, mapping)
-
-
-def _missing(connection: pymysql.Connection[Any], home: str, table: TableName, key: str) -> list[Finding]:
-    """That a table is not there, or that it may be and the account must not see it: the two look alike."""
-    seen = _tables(connection, table.db)
-    if denied(connection, _nothing_of(table)):
-        if not seen:
-            return []  # the missing privilege is a finding of its own
-        who = _account_name(connection)
-        return [table_missing(table.table, seen, key, who, f"GRANT SELECT ON {_written(table)} TO {who};")]
-    schema = literal(table.db, "mysql")
-    if table.db != home and not rows(
-        connection, f"SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {schema}"
-    ):
-        return [database_missing(table.db)]
-    return [table_missing(table.table, seen, key)]
-
-
-def _tables(connection: pymysql.Connection[Any], database: str) -> list[str]:
-    """Those of which the account may see that they are there."""
-    sql = "SELECT TABLE_NAME AS name FROM information_schema.TABLES WHERE TABLE_SCHEMA = "
-    return [name for (name,) in rows(connection, sql + literal(database, "mysql"))]
-
-
-def _written(table: TableName) -> str:
-    return f"{quoted(table.db, 'mysql')}.{quoted(table.table, 'mysql')}"
-
-
-def _nothing_of(table: TableName) -> str:
-    """A query that only the privilege to read decides about."""
-    return f"SELECT 1 FROM {_written(table)} LIMIT 0"
 
 
 def _elsewhere(database: str, finding: Finding) -> Finding:
@@ -257,16 +203,21 @@ def _mysql_log(
     found = log_findings(connection, database, shapes, source.mapping, mariadb=mariadb)
     for shape in shapes:
         found += [f for f in table_findings(shape, source.mapping, "mysql") if f.code != "no_triggers"]
-        found += _mysql_twins(connection, database, shape, source.mapping)
+        found += mysql_twins(connection, database, shape, source.mapping)
     return found
 
 
 def _account(
-    connection: pymysql.Connection[Any], home: str, tables: Sequence[TableName], *, mariadb: bool
+    connection: pymysql.Connection[Any],
+    home: str,
+    tables: Sequence[TableName],
+    patterns: Patterns,
+    *,
+    mariadb: bool,
 ) -> list[Finding]:
     """By trying where that does no harm, otherwise by the grants. tables: those of datasets among them."""
     found = []
-    who = _account_name(connection)
+    who = account_name(connection)
     if not _global_privileges(connection, mariadb=mariadb) & {"REPLICATION SLAVE", "ALL PRIVILEGES"}:
         found.append(
             Finding(
@@ -289,20 +240,15 @@ def _account(
             )
         )
     for table in tables:
-        seen = _tables(connection, table.db)
-        # One that cannot be seen among others that can is taken for missing, see `_missing`.
-        if denied(connection, _nothing_of(table)) and (not seen or table.table in seen):
+        seen = tables_seen(connection, table.db)
+        # One that cannot be seen among others that can is taken for missing, see `_missing`; but not one that a pattern
+        # found: it was there.
+        if denied(connection, nothing_of(table)) and (not seen or table.table in seen or patterns.match(table)):
             what = f"{who} may not read {called(table, home)}"
             why = "a snapshot reads it, and its columns cannot be seen without"
-            grant = f"GRANT SELECT ON {_written(table)} TO {who};"
+            grant = f"GRANT SELECT ON {written(table)} TO {who};"
             found.append(Finding("privilege_select", Severity.ERROR, what, why, grant))
     return found
-
-
-def _account_name(connection: pymysql.Connection[Any]) -> str:
-    (account,) = rows(connection, "SELECT CURRENT_USER()")[0]
-    user, _, host = account.rpartition("@")
-    return f"'{user}'@'{host}'"
 
 
 def _global_privileges(connection: pymysql.Connection[Any], *, mariadb: bool) -> set[str]:
@@ -351,24 +297,3 @@ def _filters(connection: pymysql.Connection[Any], databases: Sequence[str]) -> l
             ]
         return []
     return []
-
-
-def _mysql_twins(connection: pymysql.Connection[Any], home: str, shape: TableShape, mapping: Mapping) -> list[Finding]:
-    """Spellings of one dataset in the table, and beside it in the table of datasets."""
-    key = shape.column_of("dataset_id")
-    owner = next((c for c in shape.dataset_columns if c.name == "dataset_id"), None)
-    if key is None or not ignores_case(key, "mysql"):
-        return []
-    at = "" if shape.database == home else f"{quoted(shape.database, 'mysql')}."
-    t, c = at + quoted(shape.table, "mysql"), quoted(key.name, "mysql")
-    spellings = f"SELECT DISTINCT {c} AS name, CAST({c} AS BINARY) AS spelling FROM {t}"
-    if owner is not None and owner.collation == key.collation:
-        datasets = at + quoted(mapping.dataset_table, "mysql")
-        spellings += f" UNION SELECT dataset_id, CAST(dataset_id AS BINARY) FROM {datasets}"
-    query = (
-        f"SELECT MIN(name), GROUP_CONCAT(HEX(spelling)) FROM ({spellings}) s"
-        " GROUP BY name HAVING COUNT(DISTINCT spelling) > 1 LIMIT 10"
-    )
-    if denied(connection, f"SELECT 1 FROM {t} LIMIT 0"):
-        return []  # the missing privilege is a finding of its own
-    return _twins(bool(rows(connection, query)), shape.table, key.name, key.collation, query)

@@ -137,6 +137,18 @@ def test_going_on_after_each_transaction_of_a_snapshot(two: tuple[SqlDatabase, S
     capture.check_each({one: [DOCS, "notes"], other: [DOCS, "notes"]})
 
 
+def test_a_table_that_is_named_later_is_read(two: tuple[SqlDatabase, SqlDatabase], tmp_path: Path) -> None:
+    one, other = two
+    filled(one, "one")
+    filled(other, "other")
+    capture = followed(two, tmp_path)
+    capture.capture(tables=[DOCS])
+    capture.check_each({one: [DOCS]})
+    capture.capture()
+    assert capture.epoch() == 1  # the others are not read again
+    capture.check_each({one: [DOCS, "notes"], other: [DOCS, "notes"]})
+
+
 def test_a_source_check_of_each_database(two: tuple[SqlDatabase, SqlDatabase]) -> None:
     one, other = two
     chosen = settings(source=source_section(one, tables=[DOCS, f"{other.name}.{DOCS}"]))

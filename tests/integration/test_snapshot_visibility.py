@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.queues import Queue
+from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -28,9 +29,11 @@ from tests.servers.fix_provider import server_needed
 from tests.servers.fix_sql import fresh_database
 from tests.servers.model import Provider, SqlDatabase, SqlKind, SqlServer
 from tests.system.plain_replica import applied
-from tests.system.schema import create_tables
+from tests.system.schema import SHADOW, create_tables
 from tests.system.settings import settings, source_section
+from tests.system.several import Several
 from tests.system.snapshot_reading import Snapshot, source_state
+from tests.system.tenants import running, until_current
 
 HELD_MS = 250_000
 KINDS: list[SqlKind] = ["mariadb", "mysql"]
@@ -335,3 +338,24 @@ def commits(database: SqlDatabase, begin: LogEnd) -> dict[int, list[tuple[int, t
                 rows = []
     events.close()
     return found
+
+
+@pytest.mark.parametrize(
+    "statement", ["RENAME TABLE hidden TO docs_x", "CREATE TABLE docs_x LIKE shadow_vec_docs"], ids=["rename", "create"]
+)
+@pytest.mark.parametrize("begins", ["before", "in the gap"])
+def test_a_table_that_is_in_the_log_and_not_in_the_catalogue(
+    database: SqlDatabase, tmp_path: Path, statement: str, begins: str
+) -> None:
+    """It comes to match a pattern, and nothing behind it tells of it: the rows of the one that is renamed are there."""
+    database.execute(SHADOW.format(table="hidden", key="dataset_id, id"), INSERT.replace("shadow_vec_docs", "hidden"))
+    database.execute(INSERT.replace("'x'", "'y'"))
+    capture = Several(database, tmp_path, tables=["shadow_vec_docs", "docs_*"])
+    if begins == "before":
+        capture.capture()
+    with held_in_the_gap(database, statement) as let_go, running(capture):
+        soon = threading.Timer(1, let_go)
+        soon.start()
+        soon.join()  # capture stands in the gap meanwhile
+        until_current(capture)
+    capture.check_each({database: ["shadow_vec_docs", "docs_x"]})

@@ -86,8 +86,9 @@ _NOTHING: tuple[Item, ...] = ()
 class Selection(Protocol):
     """Which tables are followed, and which of their columns are wanted."""
 
-    def follows(self, db: str, table: str) -> bool:
-        """Tables that are not followed are passed over without being decoded."""
+    def follows(self, db: str, table: str) -> bool | None:
+        """Tables that are not followed are passed over without being decoded. None: not now, and to be asked again at
+        the next table map."""
         ...
 
     def plan(self, table: TableMap) -> RowPlan:
@@ -424,12 +425,15 @@ class Decoder:
         except KeyError:
             pass
         _, db, table = parse_names(body, size)
+        follows = self._selection.follows(db, table)
         plan = None
-        if self._selection.follows(db, table):
+        if follows:
             plan = self._selection.plan(parse_table_map(body, size, mariadb=self._format.mariadb))
-        if len(self._plans) >= _MAX_PLANS:
-            self._plans.clear()
-        self._plans[key] = self._tables[table_id] = plan
+        self._tables[table_id] = plan
+        if follows is not None:
+            if len(self._plans) >= _MAX_PLANS:
+                self._plans.clear()
+            self._plans[key] = plan
         return _NOTHING
 
     def _rows(self, event: bytes, end: int, layout: RowsLayout) -> tuple[Item, ...]:

@@ -59,8 +59,9 @@ _BY_TEXT: tuple[tuple[str, type[VecsyncError], str | None], ...] = (
 )
 
 _ACCESS = {1044, 1045, 1130, 1142, 1227, 1251, 1698, 1862, 2059}
-# 0: PyMySQL found the connection broken and has no number for it.
-_INTERRUPTED = {0, 1053, 1077, 1080, 1152, 1159, 1161, 1189, 1317, 1927, 2006, 2013, 2055, 3169, 4031}
+# 0: PyMySQL found the connection broken and has no number for it. 1205, 1213: a question waited for a statement that
+# makes or drops its table, and was given up.
+_INTERRUPTED = {0, 1053, 1077, 1080, 1152, 1159, 1161, 1189, 1205, 1213, 1317, 1927, 2006, 2013, 2055, 3169, 4031}
 _NOT_THERE = {1040, 1203, 2002, 2003, 2005}
 
 

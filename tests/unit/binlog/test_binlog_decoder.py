@@ -48,7 +48,7 @@ class Follows:
     tables: tuple[str, ...] = ("docs",)
     plans: int = field(default=0)
 
-    def follows(self, db: str, table: str) -> bool:
+    def follows(self, db: str, table: str) -> bool | None:
         return db == "app" and table in self.tables
 
     def plan(self, table: TableMap) -> RowPlan:
@@ -537,3 +537,31 @@ def test_the_statement_kinds_that_stop_no_reader_are_known() -> None:
     assert statement.statement.kind is StatementKind.ALTER
     assert statement.statement.removes_rows
     assert statement.query.db == "app"
+
+
+def test_a_table_that_may_be_followed_later_is_asked_about_at_each_table_map() -> None:
+    """Its table map is the same, to the byte, when it has been made again."""
+
+    class NotNow(Follows):
+        def follows(self, db: str, table: str) -> bool | None:
+            self.plans += 1
+            return None if self.plans < 3 else True
+
+    log, selection = Log(), NotNow()
+    decoder = Decoder(selection, "b.000001")
+    fed([log.format()], decoder)
+    found = []
+    for number in range(4):
+        items = fed(
+            [
+                log.gtid(5 + number),
+                log.query("BEGIN"),
+                log.table_map(DOCS),
+                log.rows(T.WRITE_ROWS, numbers(number)),
+                log.xid(),
+            ],
+            decoder,
+        )
+        found += [item.rows() for item in items if isinstance(item, Rows)]
+    assert found == [[(2,)], [(3,)]]
+    assert selection.plans == 4  # the last of them for the plan, which is kept

@@ -173,6 +173,13 @@ def test_the_floor_that_ends_a_snapshot_takes_no_row_that_was_read_above_it() ->
     assert yielded(stream, 4) == [("floor", FloorKey(None), mark(50)), ("r", X, mark(200))]
 
 
+def test_a_database_that_is_dropped_on_the_way_leaves_deletions_also_of_datasets() -> None:
+    dropped = Floor(FloorKey(None), CommitOrder(1, 1, 100, 1), FloorReason.SNAPSHOT, info(100)._replace(table="more"))
+    stream = RereadingStream(Inner(dropped), lambda: Reader(200, {X: "read before"}))
+    stream.ask(TABLE, X, mark(0))
+    assert yielded(stream, 4) == [("floor", FloorKey(None), CommitOrder(1, 1, 100, 1)), ("d", X, mark(200))]
+
+
 def test_nothing_is_read_of_a_log_that_may_be_another_one() -> None:
     """The recorded position says when its file was begun; that this is the file is known once the log was opened."""
     inner, reader = Inner(), Reader(100, {X: "now"})

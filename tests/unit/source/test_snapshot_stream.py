@@ -15,6 +15,8 @@ from connector.model import (
     DatasetKey,
     DocChange,
     Floor,
+    FloorKey,
+    FloorReason,
     Op,
     SnapshotProgress,
     SourceIdentity,
@@ -299,3 +301,19 @@ def test_a_row_of_another_table_or_database_is_another_row() -> None:
         info = SourceInfo("mysql", "p", 0, False, db, table, 1, None, FILE, 9, 1)
         pending.drop(DocChange(Op.DELETE, key, 1, None, CommitOrder(1, 1, 9, 1), info, None, False))
     assert list(pending.rows) == [AX]
+
+
+@pytest.mark.parametrize(("table", "place"), [("sets", "sets"), ("docs", "docs")])
+def test_a_database_that_is_dropped_takes_datasets_too(table: str, place: str) -> None:
+    """One floor for each shadow table says so; the rows that wait may be those of the datasets beside them."""
+    key = DatasetKey("A") if table == "sets" else AX
+    row = Dataset(None, None, None) if table == "sets" else document("here")
+    for db, left in (("other", [key]), ("db", [])):
+        pending = snapshot._Pending(table, PLAN.place(place), Chunk({key: row}, None, LogEnd(FILE, 0)), None)
+        info = SourceInfo("mysql", "p", 0, False, db, "more", 1, None, FILE, 9, 1)
+        pending.drop(Floor(FloorKey(None), CommitOrder(1, 1, 9, 1), FloorReason.SNAPSHOT, info))
+        assert list(pending.rows) == left
+    pending = snapshot._Pending("sets", PLAN.place("sets"), Chunk({DatasetKey("A"): row}, None, LogEnd(FILE, 0)), None)
+    info = SourceInfo("mysql", "p", 0, False, "db", "more", 1, None, FILE, 9, 1)
+    pending.drop(Floor(FloorKey(None), CommitOrder(1, 1, 9, 1), FloorReason.TRUNCATE, info))
+    assert list(pending.rows) == [DatasetKey("A")]
