@@ -202,7 +202,8 @@ class _Run:
                 self._sides.fold(transaction.changes)
         except (ConnectionLost, UnsupportedChange) as error:
             # Nothing is recorded, so there is nothing to go on from, nor to be mended.
-            raise type(error)(str(error), hint="Run `vecsync verify` again: it begins anew.") from error
+            raised = ConnectionLost if isinstance(error, ConnectionLost) else UnsupportedChange
+            raise raised(str(error), hint="Run `vecsync verify` again: it begins anew.") from error
 
     def _published(self, head: SourcePosition) -> Mapping[Lane, int]:
         """The ends of the topics where everything up to `head` is published."""

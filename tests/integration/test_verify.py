@@ -12,6 +12,7 @@ from typing import Any
 import apsw
 import pytest
 
+from connector.source.binlog_source import BinlogSource
 from connector.upstream.sqlite import open_writer
 from tests.servers.fix_sql import fresh_database
 from tests.servers.model import SqlDatabase, SqlServer
@@ -304,3 +305,23 @@ def test_who_does_not_come_so_far_is_named(mariadb_database: SqlDatabase, tmp_pa
     if late != "capture":
         site.capture()
     assert says in site.refused("verify", "--timeout", "0.5", code=6).replace("\n", " ")
+
+
+def test_a_source_that_is_changed_as_a_whole_meanwhile(
+    mariadb_database: SqlDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be compared across such a statement; it is enough to begin anew."""
+    filled(mariadb_database)
+    sections = {**sql_source(mariadb_database), **embedded_log(tmp_path)}
+    site = SiteHere(tmp_path, sections, mariadb_database.server.password)
+    site.capture()
+    site.apply()
+    start = BinlogSource.start
+
+    def altered(self: BinlogSource, epoch: int) -> Any:
+        begun = start(self, epoch)
+        mariadb_database.execute("RENAME TABLE shadow_vec_docs TO gone, gone TO shadow_vec_docs")
+        return begun
+
+    monkeypatch.setattr(BinlogSource, "start", altered)
+    assert "Run `vecsync verify` again" in site.refused("verify", code=7)
