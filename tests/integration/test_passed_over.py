@@ -14,12 +14,12 @@ from connector.settings import Mapping as ColumnNames
 from connector.source.binlog.connection import peek_from_position
 from connector.source.binlog.decoder import Decoder
 from connector.source.binlog.gtid import Gtid, GtidSet, MariadbGtid, MariadbGtidList
-from connector.source.binlog.items import TransactionBegin
 from connector.source.binlog_following import Following
 from connector.source.binlog_peek import FIRST
 from connector.source.binlog_skip import GTIDS, gtid_of
 from connector.source.binlog_stream import BinlogStream
 from tests.servers.model import SqlDatabase
+from tests.system.kept_events import Kept, look_into_all
 from tests.system.packed import unpacked
 from tests.system.schema import create_tables
 
@@ -27,21 +27,6 @@ _UNKNOWN_XID = 1397
 INSERT = (
     "INSERT INTO shadow_vec_docs (dataset_id, id, content, embedding) VALUES ('d', '{}', 'text', REPEAT('x', 3000))"
 )
-
-
-class Kept:
-    """An `EventReader` of events that were read before; it is quiet for an instant after each."""
-
-    def __init__(self, events: Sequence[bytes]) -> None:
-        self._left = iter([part for event in events for part in (event, None)])
-
-    def read_event(self, timeout: float) -> bytes | None:
-        try:
-            return next(self._left)
-        except StopIteration:
-            raise ConnectionLost("the end") from None
-
-    def close(self) -> None: ...
 
 
 class Log(NamedTuple):
@@ -83,13 +68,7 @@ def read(log: Log, after: SourcePosition, *, look: bool) -> Came:
     decoder = Counting(following, after.file, FIRST)
     stream = BinlogStream(Kept(log.events), decoder, following, after, connector=log.connector, name="t")
     if look:
-        known = decoder.known
-
-        def not_said(begin: TransactionBegin) -> bool:
-            known(begin)
-            return False
-
-        decoder.known = not_said
+        look_into_all(decoder)
     transactions: list[Any] = []
     positions = []
     try:

@@ -15,9 +15,9 @@ from connector.model import SourceIdentity, SourcePosition
 from connector.settings import Mapping as ColumnNames
 from connector.source.binlog.decoder import Decoder
 from connector.source.binlog.events import EventType
-from connector.source.binlog.items import TransactionBegin
 from connector.source.binlog_following import Following
 from connector.source.binlog_stream import BinlogStream
+from tests.system.kept_events import Kept, look_into_all
 from tests.unit.binlog.test_binlog_decoder import inner, payload
 from tests.unit.binlog.writer import Column, Log, Table, image, packed_text, query_body, rows_body
 
@@ -28,21 +28,6 @@ DATASETS = Table(
     [Column(TEXT, (764).to_bytes(2, "little"), collation=45, name="dataset_id")], name="vec_dataset", table_id=9
 )
 SHAPES = ("rows", "savepoint", "statement", "prepare", "commit", "rollback", "once", "payload", "died", "rotate")
-
-
-class Events:
-    """An `EventReader`; it is quiet for an instant after each event, and loses its connection after the last one."""
-
-    def __init__(self, events: Iterable[bytes]) -> None:
-        self._left = iter([part for event in events for part in (event, None)])
-
-    def read_event(self, timeout: float) -> bytes | None:
-        try:
-            return next(self._left)
-        except StopIteration:
-            raise ConnectionLost("the end") from None
-
-    def close(self) -> None: ...
 
 
 class Written(NamedTuple):
@@ -131,15 +116,9 @@ def read(log: Written, border: int, *, look: bool) -> list[Any]:
     at = SourcePosition(SourceIdentity(log.connector, None), 1, done or None, FILE, 4, snapshot_done=True, bridge=done)
     following = Following("app", {"docs": True}, ColumnNames())
     decoder = Decoder(following, FILE, 4)
-    stream = BinlogStream(Events(log.events), decoder, following, at, connector=log.connector, name="t")
+    stream = BinlogStream(Kept(log.events), decoder, following, at, connector=log.connector, name="t")
     if look:
-        known = decoder.known
-
-        def not_said(begin: TransactionBegin) -> bool:
-            known(begin)
-            return False
-
-        decoder.known = not_said
+        look_into_all(decoder)
     found: list[Any] = []
     try:
         while True:
