@@ -319,6 +319,8 @@ def test_by_command(
     assert json.loads(site.run("capture", "status", "--json").stdout)["signals"] == 0
     log = capture.log()
     assert applied(log) == applied(compacted(log)) == source_state(mariadb_database)
+    site.apply()
+    assert json.loads(site.run("verify", "--json").stdout)["differences"] == []
 
 
 def test_a_sqlite_source_reads_all_or_nothing(tmp_path: Path) -> None:
