@@ -99,10 +99,15 @@ def tombstone_topic_config(retention_s: int = 7 * 86400) -> Mapping[str, str]:
     return {"cleanup.policy": "delete", "retention.ms": str(retention_s * 1000)}
 
 
-def system_topics(prefix: str) -> Sequence[tuple[str, Mapping[str, str]]]:
-    """Topics with one partition each."""
+def system_topics(prefix: str, max_message_bytes: int) -> Sequence[tuple[str, Mapping[str, str]]]:
+    """Topics with one partition each. A position grows with the number of tables."""
+    positions = {
+        "cleanup.policy": "compact",
+        "min.compaction.lag.ms": "0",
+        "max.message.bytes": str(max_message_bytes),
+    }
     return [
-        (positions_topic(prefix), {"cleanup.policy": "compact", "min.compaction.lag.ms": "0"}),
+        (positions_topic(prefix), positions),
         (dead_letters_topic(prefix), {"cleanup.policy": "delete", "retention.ms": "-1"}),
         (signals_topic(prefix), {"cleanup.policy": "delete", "retention.ms": str(7 * 86400 * 1000)}),
     ]

@@ -39,7 +39,8 @@ def topic_specs(settings: Settings) -> Sequence[TopicSpec]:
     """Every topic as the configuration wants it."""
     shape = settings.topics
     limit = {"max.message.bytes": str(shape.max_message_bytes)}
-    specs = [TopicSpec(name, 1, shape.replication_factor, config) for name, config in system_topics(shape.prefix)]
+    system = system_topics(shape.prefix, shape.max_message_bytes)
+    specs = [TopicSpec(name, 1, shape.replication_factor, config) for name, config in system]
     for topics in followed_topics(settings).values():
         data = data_topic_config(shape.max_message_bytes, shape.min_compaction_lag_s)
         specs.append(TopicSpec(topics.data, shape.partitions, shape.replication_factor, data))

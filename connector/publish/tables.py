@@ -8,7 +8,7 @@ snapshot that reads it, in one record.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -45,7 +45,11 @@ def tables_of(recorded: PublishedPosition, settings: Settings, broker: Broker) -
         raise TableAppeared(more, "found by a pattern before")
     known = {lane.topic for lane in recorded.ends}
     kept = {*_lanes(settings, list(here)), Lane(dead_letters_topic(prefix), 0), signals_lane(prefix)}
-    recorded = replace(recorded, ends={lane: end for lane, end in recorded.ends.items() if lane in kept})
+    recorded = replace(
+        recorded,
+        source=_without_others(recorded.source, {called(name, home) for name in here}),
+        ends={lane: end for lane, end in recorded.ends.items() if lane in kept},
+    )
     new, back = list[str](), list[str]()
     for name, topics in here.items():
         if topics.data not in known:
@@ -54,6 +58,14 @@ def tables_of(recorded: PublishedPosition, settings: Settings, broker: Broker) -
     if back and settings.source.snapshot == "no_data":
         raise UnseenRows(f"{', '.join(back)}: followed before, and again; what changed meanwhile is not known")
     return recorded, Come(new, back)
+
+
+def _without_others(at: SourcePosition, followed: Collection[str]) -> SourcePosition:
+    """Its snapshot reads followed tables only: one that is put back comes anew."""
+    if at.snapshot is None:
+        return at
+    tables = tuple(table for table in at.snapshot.tables if table in followed)
+    return replace(at, snapshot=replace(at.snapshot, tables=tables))
 
 
 def _lanes(settings: Settings, names: Sequence[TableName]) -> list[Lane]:
@@ -83,7 +95,7 @@ def with_come(recorded: PublishedPosition, come: Come, settings: Settings, lanes
             first = called(datasets, home)
             snapshot, done = SnapshotProgress(first, None, mark_of(at), tables=tuple(come.new)), False
         elif snapshot is not None and snapshot.tables and snapshot.datasets is None:
-            snapshot = replace(snapshot, tables=(*snapshot.tables, *come.new))
+            snapshot = replace(snapshot, tables=tuple(dict.fromkeys([*snapshot.tables, *come.new])))
         # One that has not begun, or does not say what it reads, reads all tables.
     ends = {**dict.fromkeys(lanes, 0), **recorded.ends}
     return replace(recorded, source=replace(at, snapshot=snapshot, snapshot_done=done), ends=ends)

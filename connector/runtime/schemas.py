@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from connector.errors import ConfigurationError
-from connector.publish import followed_topics
-from connector.registry import RegistryClient
+from connector.publish import followed_topics, recorded_position, with_known
+from connector.registry import RegistryClient, open_broker
 from connector.registry.subjects import Kind, kinds_on
 from connector.settings import Settings
 from connector.topics import dead_letters_topic
 from connector.upstream.presence import with_present
+from connector.upstream.tables import Patterns
 from connector.wire.evolution import between
 from connector.wire.schemas import frame_of, load
 
@@ -54,9 +55,13 @@ def files() -> list[SchemaFile]:
 
 
 def subjects(settings: Settings) -> list[tuple[str, Kind]]:
-    """Everything that capture writes with, by subject; of tables that match a pattern, those that there are. Raises
-    ConfigurationError, and Unreachable where the source has to be asked for these."""
-    settings, strategy = with_present(settings), settings.registry.subject_strategy
+    """Everything that capture writes with, by subject; of tables that match a pattern, those that there are, and those
+    that it found before. Raises ConfigurationError, and Unreachable where source and broker have to be asked for
+    these."""
+    strategy = settings.registry.subject_strategy
+    if Patterns(settings.source):
+        recorded = recorded_position(open_broker(settings), settings.topics.prefix)
+        settings = with_present(with_known(settings, recorded))
     found: dict[str, Kind] = {}
     for topics in followed_topics(settings).values():
         found |= dict(kinds_on(topics.data, False, strategy))

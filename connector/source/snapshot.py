@@ -124,10 +124,10 @@ class SnapshotPlan:
 
     def order(self, tables: Sequence[str]) -> tuple[str, ...]:
         """Datasets first: a replica then knows a document's dataset when the document comes."""
-        found: list[str] = []
+        found: dict[str, None] = {}
         for table in tables:
-            datasets = called(TableName(self.place(table).db, self.dataset_table), self.db)
-            found += [table] if datasets in found else [datasets, table]
+            found.setdefault(called(TableName(self.place(table).db, self.dataset_table), self.db))
+            found.setdefault(table)
         return tuple(found)
 
     def place(self, table: str) -> TableName:

@@ -138,7 +138,8 @@ def test_shapes_of_topics() -> None:
     assert (data["cleanup.policy"], data["min.compaction.lag.ms"]) == ("compact", "3600000")
     assert data["max.message.bytes"] == "2000000"
     assert tombstone_topic_config(60) == {"cleanup.policy": "delete", "retention.ms": "60000"}
-    system = dict(system_topics("p"))
+    system = dict(system_topics("p", 2_000_000))
+    assert system["p.positions"]["max.message.bytes"] == "2000000"
     assert system["p.positions"]["cleanup.policy"] == "compact"
     assert system["p.dlq"]["retention.ms"] == "-1"
     every = [data, tombstone_topic_config(), *system.values()]

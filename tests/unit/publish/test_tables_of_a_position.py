@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from connector.broker.embedded import EmbeddedBroker
 from connector.model import CommitOrder, Lane, PublishedPosition, SnapshotProgress, SourceIdentity, SourcePosition
-from connector.publish.tables import Come, unread_of, with_come
+from connector.publish import create_topics
+from connector.publish.tables import Come, tables_of, unread_of, with_come
 from connector.settings import Settings
 from connector.source.marks import mark_of
+from connector.source.snapshot import SnapshotPlan
 from tests.system.settings import settings
 
 START = CommitOrder(2, 1, 50, 0)
@@ -17,6 +21,7 @@ UNDER_WAY = SnapshotProgress("docs_m", ("d", "1"), START, tables=("docs_m", "doc
 AT = SourcePosition(SourceIdentity("mysql"), 2, None, "b.000003", 100)
 DONE = replace(AT, snapshot_done=True)
 KNOWN, LANE = Lane("p.app.docs", 0), Lane("p.app.docs_a", 0)
+PLAN = SnapshotPlan("mysql", "p", 1, "app", "vec_dataset", ("docs",))
 NEW, BACK = Come(["docs_z", "docs_a"], []), Come(["docs_z"], ["docs_a"])
 
 
@@ -47,6 +52,29 @@ def test_the_one_that_is_under_way_takes_them_in_at_its_end() -> None:
     for covers_all in (None, replace(UNDER_WAY, tables=())):
         at = replace(AT, snapshot=covers_all)
         assert come(at) == PublishedPosition(at, {KNOWN: 7, LANE: 0}, False, 0)
+
+
+def test_one_that_was_put_back_is_read_once() -> None:
+    """A position of a start without it may still name it."""
+    twice = replace(AT, snapshot=replace(UNDER_WAY, tables=("docs_m", "docs_z", "docs")))
+    found = come(twice).source.snapshot
+    assert found is not None
+    assert found.tables == ("docs_m", "docs_z", "docs", "docs_a")
+    assert PLAN.order(("docs", "docs_z", "docs")) == ("vec_dataset", "docs", "docs_z")
+
+
+def test_what_is_not_followed_goes_from_the_position(tmp_path: Path) -> None:
+    broker = EmbeddedBroker(tmp_path / "log.db")
+    snapshot = replace(UNDER_WAY, tables=("docs_m", "docs", "gone"))
+    ends = {KNOWN: 7, Lane("vecsync.app.gone", 0): 3}
+    only = settings(source={"url": "mysql://u@h/app", "tables": ["docs", "docs_m"], "snapshot": "no_data"})
+    admin = broker.admin()
+    create_topics(admin, only)
+    admin.close()
+    recorded, _ = tables_of(PublishedPosition(replace(AT, snapshot=snapshot), ends, False, 0), only, broker)
+    assert recorded.source.snapshot is not None
+    assert recorded.source.snapshot.tables == ("docs_m", "docs")
+    assert recorded.ends == {}
 
 
 def test_nothing_that_came_changes_nothing() -> None:
