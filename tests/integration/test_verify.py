@@ -12,6 +12,7 @@ from typing import Any
 import apsw
 import pytest
 
+from connector.runtime import verify as runtime
 from connector.source.binlog_source import BinlogSource
 from connector.upstream.sqlite import open_writer
 from tests.servers.fix_sql import fresh_database
@@ -161,6 +162,13 @@ class Untruncated(Session):
     def truncate(self) -> None: ...
 
 
+@pytest.fixture
+def settles_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is only late is published within a second here."""
+    monkeypatch.setattr(runtime, "_SETTLE_S", 3.0)
+
+
+@pytest.mark.usefixtures("settles_soon")
 def test_transactions_that_committed_too_late_for_the_window(sql_database: SqlDatabase, tmp_path: Path) -> None:
     source = Late(sql_database)
     early, other = source.session(), source.session()
@@ -205,6 +213,7 @@ def test_one_of_several_databases(sql_server: SqlServer, tmp_path: Path) -> None
         assert (said["database"], said["documents"], named(said)) == (other.name, 9, [("extra", "a", "a0", [])])
 
 
+@pytest.mark.usefixtures("settles_soon")
 def test_a_shadow_log_whose_entries_tell_nothing(sql_database: SqlDatabase, tmp_path: Path) -> None:
     """Rows of `vec_dataset`, and cascades, have no number by which it were known that they are published."""
     source = Late(sql_database)
