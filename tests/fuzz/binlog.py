@@ -61,7 +61,9 @@ def campaign(corpus: Path, seconds: int) -> None:
         kind, rest = content[:1], content[1:]
         try:
             if kind == _LOG:
-                decoded(repaired(content))
+                log = repaired(content)
+                for every in (0, 1, 2):
+                    decoded(log, every=every)
             elif kind == _JSON:
                 json_text(rest)
             elif kind == _SQL:
