@@ -197,7 +197,7 @@ def _of_datasets(rows: Rows, origin: TransactionOrigin, following: Following, or
         if rows.no_foreign_key_checks:
             return
         for shadow_table, cascades in following.tables.items():
-            if cascades:
+            if cascades is not False:
                 ordinal += 1
                 order = gone.order._replace(ordinal=ordinal)
                 info = _info(origin, table.db, shadow_table, ordinal)

@@ -22,8 +22,8 @@ Place = tuple[int, int]
 
 class Coming:
     """followed: every table. gone: of these, those that were not there when their shapes were looked up. looked_up: the
-    end of the log before that: what was made up to there is known as it is. there: asks the server whether there is
-    such a table, after everything that the log has told; one that may not be seen counts."""
+    end of the log before that: what was made before it is known as it is, or gone again. there: asks the server whether
+    there is such a table, after everything that the log has told; one that may not be seen counts."""
 
     def __init__(
         self,
@@ -57,8 +57,8 @@ class Coming:
             log.info("table passed over: it is gone again", extra={"table": str(name)})
 
     def look(self, statement: Statement, at: Place, *, ignores_case: bool) -> None:
-        """at: where its transaction begins. Raises TableAppeared, also for a followed table that went and is made
-        again: it is another one, to be checked and looked up as such."""
+        """at: where its transaction begins. Raises TableAppeared, also for a followed table that went, by whatever way,
+        and is made again: it is another one, to be checked and looked up as such."""
         kind, K = statement.kind, StatementKind
         tables, came, db = statement.tables, statement.renamed_to, statement.db
         if ignores_case:
@@ -66,12 +66,12 @@ class Coming:
             db = db.lower()
         if kind is K.DROP_DATABASE:
             self._gone |= {name for name in self._followed if name.db == db and self.matches(name)}
-        elif kind is K.DROP_TABLE:
+        elif kind is K.DROP_TABLE or came:
             self._gone |= {name for name in tables if name in self._followed and self.matches(name)}
         for name in tables if kind is K.CREATE else came:
             if name not in self._followed:
                 self.met(name)
             elif kind is K.CREATE and name in self._gone:
-                if at > self._looked_up and self._there(name):
+                if at >= self._looked_up and self._there(name):
                     raise TableAppeared([called(name, self._home)], "it was dropped, and is made again")
                 self._gone.discard(name)

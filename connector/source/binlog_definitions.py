@@ -46,14 +46,15 @@ _OPTIONAL = frozenset({"created_at", "updated_at", "description", "source_uri", 
 
 class Followed(Protocol):
     """What is followed in one database. tables: shadow table to whether the deletion of a dataset's row takes its
-    documents with it. columns: of these tables, for a log that does not name them; empty: it does. ignores_case: the
-    server takes names in statements for those in lower case. found: the tables may go, and the database with them."""
+    documents with it; None: it is gone by now, and its end is in the log. columns: of these tables, for a log that does
+    not name them; empty: it does. ignores_case: the server takes names in statements for those in lower case. found:
+    the tables may go, and the database with them."""
 
     @property
     def db(self) -> str: ...
 
     @property
-    def tables(self) -> Mapping[str, bool]: ...
+    def tables(self) -> Mapping[str, bool | None]: ...
 
     @property
     def names(self) -> ColumnNames: ...
@@ -104,11 +105,13 @@ def emptied(item: StatementItem, where: str, followed: Followed) -> list[str]:
 
 
 def _cascades_changed(statement: Statement, touched: set[str], followed: Followed) -> bool:
-    """Whether deletions of datasets may take other documents with them than those before."""
+    """Whether deletions of datasets may take other documents with them than those before. In a table that is gone by
+    now that is not known of any, before or after, and its end takes all of its documents."""
+    known = [followed.tables[table] for table in touched if followed.tables.get(table) is not None]
     if statement.kind is StatementKind.ALTER:
-        return statement.relates and touched != {followed.names.dataset_table}
+        return statement.relates and bool(known)
     cascades = followed.names.dataset_table in (_same(name, followed) for name in statement.cascades_from)
-    return any(followed.tables.get(table, cascades) != cascades for table in touched)
+    return any(was != cascades for was in known)
 
 
 def _followed(tables: tuple[TableName, ...], followed: Followed) -> set[str]:

@@ -45,16 +45,17 @@ class Following:
     """What is followed in one database, and by which names. Fulfils `Followed`.
 
     tables: shadow table to whether the deletion of its dataset's row takes its documents with it (a foreign key
-    that cascades: the binlog hides those deletions). renames: whether a change of a dataset's name changes that of its
-    documents, which the binlog hides too. decode: makes what reads the values of a plan's rows; rows are not packed
-    then. columns: of these tables as they are now, for a log that does not name them, none of a table that is gone;
-    empty: such a log is refused.
+    that cascades: the binlog hides those deletions). None: it is gone by now, and nobody can tell; its end is in the
+    log. It counts as one that cascades. renames: whether a change of a dataset's name changes that of its documents,
+    which the binlog hides too. decode: makes what reads the values of a plan's rows; rows are not packed then. columns:
+    of these tables as they are now, for a log that does not name them, none of a table that is gone; empty: such a log
+    is refused.
     ignores_case: names of tables in statements may be written in any case; here, and in table maps, they are in lower
     case then. found: each of these tables is there by a pattern, and may go as it came.
     """
 
     db: str
-    tables: Mapping[str, bool]
+    tables: Mapping[str, bool | None]
     names: ColumnNames
     renames: bool = False
     decode: Callable[[RowPlan], Callable[[Rows], list[Row]]] | None = None

@@ -88,8 +88,7 @@ class SourceTables:
             of_db = [shape for shape in shapes if shape.database == db]
             databases[db] = Following(
                 db,
-                # How one was that is gone is not known any more; it is followed to its end.
-                {shape.table: shape.cascades for shape in of_db},
+                {shape.table: shape.cascades if shape.exists else None for shape in of_db},
                 self._source.mapping,
                 renames=any(shape.renames for shape in of_db),
                 decode=decode,

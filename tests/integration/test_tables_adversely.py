@@ -14,8 +14,19 @@ from typing import Any
 import pytest
 
 from connector.errors import ForeignLog, PositionLost, PreflightRefused, UnseenRows
-from connector.model import CommitOrder, DocKey, Lane, TableName
+from connector.model import (
+    Change,
+    CommitOrder,
+    DocKey,
+    Floor,
+    FloorReason,
+    Lane,
+    PackedRows,
+    SourcePosition,
+    TableName,
+)
 from connector.publish import recorded_position, request_snapshot, set_position
+from connector.source import Stream
 from connector.source.binlog_source import BinlogSource
 from connector.topics import table_topics
 from tests.servers.fix_replicas import ReplicaPair, purge, reset
@@ -207,14 +218,69 @@ def test_dropped_while_its_rows_are_read_late(tenants: Tenants, tmp_path: Path) 
     source = BinlogSource(settings)
     stream = source.stream(recorded.source)
     first.execute(rows("docs_a", "late").replace("'d',", "'other',"), "DROP TABLE docs_a", LATE)
-    head, found = source.head(), []
-    while not stream.reached(head):
-        transaction = stream.next(0.2)
-        found += [] if transaction is None else list(transaction.changes)
-    assert len(found) >= 3
+    assert len(all_of(stream, source.head())) >= 3
     stream.close()
     source.close()
     capture.capture()
+    capture.check_each({first: [DOCS, "docs_a"]})
+
+
+@on_one
+@pytest.mark.parametrize("snapshot", ["initial", "no_data"])
+def test_one_that_came_and_went_again_while_nobody_read(tenants: Tenants, tmp_path: Path, snapshot: str) -> None:
+    """Nobody can tell any more which foreign keys the one had that is gone, and it does not matter."""
+    first = tenants.first
+    first.execute("DELETE FROM vec_dataset", docs("docs_a"), docs("docs_b"))
+    capture = capture_of(tenants, tmp_path, snapshot=snapshot)
+    capture.capture()
+    first.execute("INSERT INTO vec_dataset (dataset_id) VALUES ('d')", rows(DOCS, "first"), rows("docs_a", "a"))
+    capture.capture()
+    without = docs("docs_b").replace("ON DELETE CASCADE", "")
+    first.execute("DROP TABLE docs_a", docs("docs_a"), rows("docs_a", "again"), "DROP TABLE docs_a")
+    first.execute("DROP TABLE docs_b", without, rows("docs_b", "b"), "DROP TABLE docs_b", LATE)
+    capture.capture()
+    capture.check_each({first: [DOCS, "docs_a", "docs_b"]})
+    # It is found at its beginning, and dropped before it is looked at.
+    recorded = recorded_position(capture.broker, "vecsync")
+    assert recorded is not None
+    first.execute(docs("docs_c"), rows("docs_c", "c"), "DROP TABLE docs_c", LATE)
+    source = BinlogSource(capture.settings(tables=[DOCS, "docs_c", "docs_*"]))
+    stream, head = source.stream(recorded.source), source.head()
+    assert len(all_of(stream, head)) >= 2  # rows of docs_c, and its end
+    stream.close()
+    source.close()
+    assert capture.epoch() == 1
+
+
+def all_of(stream: Stream, head: SourcePosition) -> list[Change | PackedRows]:
+    found: list[Change | PackedRows] = []
+    deadline = time.monotonic() + 60
+    while not stream.reached(head):
+        assert time.monotonic() < deadline
+        transaction = stream.next(0.2)
+        found += [] if transaction is None else list(transaction.changes)
+    return found
+
+
+@on_one
+def test_a_deletion_of_a_dataset_in_one_that_is_gone(tenants: Tenants, tmp_path: Path) -> None:
+    """At no position are there documents of a dataset that had been deleted."""
+    first = tenants.first
+    first.execute(docs("docs_a"), rows("docs_a", "a"))
+    capture = capture_of(tenants, tmp_path)
+    capture.capture()
+    first.execute("DELETE FROM vec_dataset WHERE dataset_id = 'd'", "DROP TABLE docs_a")
+    recorded = recorded_position(capture.broker, "vecsync")
+    assert recorded is not None
+    source = BinlogSource(capture.settings(tables=[DOCS, "docs_a", "docs_*"]))
+    stream, head = source.stream(recorded.source), source.head()
+    floors = [change for change in all_of(stream, head) if isinstance(change, Floor)]
+    found = [(floor.key.dataset_id, floor.reason) for floor in floors if floor.source.table == "docs_a"]
+    assert found == [("d", FloorReason.CASCADE), (None, FloorReason.DROP)]
+    stream.close()
+    source.close()
+    capture.capture()
+    assert capture.epoch() == 1
     capture.check_each({first: [DOCS, "docs_a"]})
 
 

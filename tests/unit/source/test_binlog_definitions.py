@@ -15,7 +15,7 @@ from connector.source.binlog_definitions import emptied
 from connector.source.binlog_following import Following
 
 NAMES = ColumnNames(content="body", created_at="born")
-FOLLOWING = Following("app", {"docs": True, "notes": False}, NAMES)
+FOLLOWING = Following("app", {"docs": True, "notes": False, "gone": None}, NAMES)
 
 
 def of(sql: str, *, strict: bool = True, ignores_case: bool = False) -> list[str]:
@@ -41,6 +41,10 @@ def of(sql: str, *, strict: bool = True, ignores_case: bool = False) -> list[str
         ),
         ("CREATE TABLE docs (FOREIGN KEY (d) REFERENCES `vec_dataset` (d) ON UPDATE CASCADE ON DELETE CASCADE)", []),
         ("CREATE TABLE docs (d INT REFERENCES app.vec_dataset (d) ON DELETE CASCADE, e INT)", []),
+        ("CREATE TABLE gone (d INT REFERENCES vec_dataset (d) ON DELETE CASCADE)", []),
+        ("CREATE TABLE gone (d INT)", []),
+        ("CREATE OR REPLACE TABLE gone (d INT REFERENCES vec_dataset (d) ON DELETE CASCADE)", ["gone"]),
+        ("ALTER TABLE gone DROP FOREIGN KEY c", []),
         ("CREATE TABLE other LIKE docs", []),
         ("DROP DATABASE other", []),
         ("ALTER TABLE docs ADD content INT, DROP created_at, MODIFY id2 INT", []),

@@ -41,7 +41,7 @@ def following(*, ignores_case: bool = False) -> FollowingAll:
     followed = [TableName("app", "docs"), TableName("t1", "docs"), GONE]
     return FollowingAll(
         {
-            "app": Following("app", {"docs": True, "docs_gone": False}, NAMES, ignores_case=ignores_case),
+            "app": Following("app", {"docs": True, "docs_gone": None}, NAMES, ignores_case=ignores_case),
             "t1": Following("t1", {"docs": True}, NAMES, found=True, ignores_case=ignores_case),
         },
         Coming(PATTERNS, followed, [GONE], LOOKED_UP, there, "app"),
@@ -165,3 +165,18 @@ def test_names_in_statements_of_a_server_that_ignores_case() -> None:
     again.look(item("DROP DATABASE T1").statement, BEHIND)
     with pytest.raises(TableAppeared, match="made again"):
         again.look(item("CREATE TABLE T1.DOCS (id INT)").statement, BEHIND)
+
+
+@pytest.mark.parametrize("away", ["RENAME TABLE t1.docs TO t1.old", "ALTER TABLE t1.docs RENAME TO t1.old"])
+def test_a_table_that_is_made_where_one_was_renamed_is_another_one(away: str) -> None:
+    again = following()
+    THERE.add(TableName("t1", "docs"))
+    again.look(item(away).statement, BEHIND)
+    with pytest.raises(TableAppeared, match="made again"):
+        again.look(item("CREATE TABLE t1.docs (id INT)").statement, BEHIND)
+
+
+def test_one_that_is_made_by_the_first_transaction_after_the_look_is_another_one() -> None:
+    THERE.add(GONE)
+    with pytest.raises(TableAppeared, match="made again"):
+        following().look(item("CREATE TABLE docs_gone (id INT)").statement, LOOKED_UP)
