@@ -15,7 +15,7 @@ from tests.system.schema import SHADOW, create_tables
 from tests.system.several import INSERT, Several
 
 DOCS = "shadow_vec_docs"
-END_S = 60.0
+END_S = 120.0
 
 
 def docs(table: str) -> str:
@@ -66,8 +66,8 @@ def until_current(capture: Several) -> None:
 
 
 @contextmanager
-def running(capture: Several, **overrides: Any) -> Iterator[None]:
-    """Raises what the capture raised, at the end."""
+def running(capture: Several, **overrides: Any) -> Iterator[threading.Thread]:
+    """Raises what the capture raised, at the end. The thread ends by itself only if it raises."""
     stop = Event()
     failed: list[BaseException] = []
 
@@ -77,12 +77,13 @@ def running(capture: Several, **overrides: Any) -> Iterator[None]:
         except BaseException as error:
             failed.append(error)
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
-        yield
+        yield thread
     finally:
         stop.set()
         thread.join(END_S)
         if failed:  # what the block waited for did not come because of it
             raise failed[0]
+        assert not thread.is_alive(), "the capture does not stop"
