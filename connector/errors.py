@@ -114,6 +114,12 @@ class ConnectionLost(Unreachable):
     hint = "The server went away in the middle of the stream; the connector resumes from its recorded position."
 
 
+class NotYet(ConnectionLost):
+    """The source answers, but not this: no failure, however long it lasts, and nothing to give up for."""
+
+    hint = "Another session holds the table (LOCK TABLES, or a statement that changes it). Capture waits for it."
+
+
 class DeliveryFailed(Unreachable):
     hint = "Check that the brokers are up and that enough replicas are in sync; nothing after it was written."
 

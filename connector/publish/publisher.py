@@ -19,7 +19,7 @@ from threading import Event
 from typing import NamedTuple
 
 from connector.broker import Broker, Producer
-from connector.errors import DeliveryFailed, LeaseLost, TableAppeared, UnpublishableRow, VecsyncError
+from connector.errors import DeliveryFailed, LeaseLost, NotYet, TableAppeared, UnpublishableRow, VecsyncError
 from connector.model import DocChange, Lane, PackedRows, PublishedPosition, SourcePosition, Transaction
 from connector.publish.dead_letters import dead_letter_headers, marker
 from connector.publish.foreign import ForeignRecords
@@ -45,6 +45,7 @@ _LOOK_S = 0.05  # between two looks for records of other writers
 _SENDS_PER_POLL = 500
 _FLUSH_S = 120.0
 _FIRST_BACKOFF_S = 0.2
+_HELD_S = 1.0  # between two looks at a table that another session holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,8 @@ class Publisher:
         """Until stopped, or with until_current until everything up to the source's present head is acknowledged. While
         another publisher has the lease this one waits.
 
-        Retriable errors are tried again for `source.reconnect_max_s` without progress, then raised. Raises LeaseTaken
-        when another publisher took over meanwhile.
+        Retriable errors are tried again for `source.reconnect_max_s` without progress, then raised; a table that
+        another session holds is waited for without end. Raises LeaseTaken when another publisher took over meanwhile.
         """
         admin = self._broker.admin()
         try:
@@ -115,11 +116,19 @@ class Publisher:
 
     def _sessions(self, head: SourcePosition | None) -> Progress:
         backoff, failing_since, done_before = _FIRST_BACKOFF_S, 0.0, 0
+        told_after = -1
         while True:
             try:
                 done = self._session(head)
                 if done is not None:
                     return done
+            except NotYet as error:
+                if told_after != self._transactions:
+                    told_after = self._transactions
+                    log.warning("waits for the source", extra={"why": str(error)})
+                failing_since = 0.0
+                if self._stop.wait(_HELD_S):
+                    return self.so_far()
             except VecsyncError as error:
                 if not error.retriable or self._stop.is_set():
                     raise

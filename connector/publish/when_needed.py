@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from threading import Event
 
@@ -25,13 +25,14 @@ from connector.errors import (
     Unreachable,
     UnseenRows,
 )
+from connector.model import TableName
 from connector.publish.lease import Leadership
 from connector.publish.publisher import Progress, Publisher
 from connector.publish.resnapshot import request_snapshot
 from connector.settings import Settings
 from connector.source import Source
 from connector.source.connect import open_source
-from connector.upstream.preflight import require
+from connector.upstream.preflight import require_in_time
 from connector.upstream.tables import home_of, named, with_tables
 
 log = logging.getLogger("connector.publish")
@@ -76,9 +77,11 @@ def _publish(
             if stop.is_set():
                 return publisher.so_far()
             home = home_of(settings.source)
-            settings = with_tables(settings, [named(table, home) for table in error.tables])
+            came = [named(table, home) for table in error.tables]
+            settings = with_tables(settings, came)
             log.info("tables are followed from here on", extra={"tables": error.tables, "why": str(error)})
-            _check(settings, stop)
+            if not _check(settings, came, stop, leadership):
+                return publisher.so_far()
             source.close()
             source = open_source(settings)
             ending.callback(source.close)
@@ -95,13 +98,20 @@ def _publish(
             begun_again = True
 
 
-def _check(settings: Settings, stop: Event) -> None:
-    """The source, again, with tables that came. A connection that breaks meanwhile is no reason to end."""
+def _check(settings: Settings, came: Sequence[TableName], stop: Event, leadership: Leadership) -> bool:
+    """The source, again, with tables that came. False: told to stop. A connection that breaks meanwhile is no reason to
+    end, nor is a table that somebody holds; that another capture takes over is."""
     until = time.monotonic() + settings.source.reconnect_max_s
+
+    def held() -> None:
+        """It answers: that it was away before does not count."""
+        nonlocal until
+        until = time.monotonic() + settings.source.reconnect_max_s
+        leadership.acquire()
+
     while True:
         try:
-            require(settings)
-            return
+            return require_in_time(settings, stop, came, held) is not None
         except Unreachable as error:
             if not error.retriable or time.monotonic() > until or stop.wait(_AGAIN_S):
                 raise

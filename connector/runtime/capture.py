@@ -33,7 +33,7 @@ from connector.source.log_group import numbers_behind
 from connector.source.marks import mark_of
 from connector.topics import dead_letters_topic, signals_topic
 from connector.upstream.findings import Severity
-from connector.upstream.preflight import require
+from connector.upstream.preflight import require, require_in_time
 
 log = logging.getLogger("connector.runtime.capture")
 
@@ -55,7 +55,7 @@ def run_capture(
 
     tables = settings.source.tables
     log.info("capture starts", extra={"source": settings.source.url, "tables": tables, "until_current": until_current})
-    for finding in require(settings):
+    for finding in require_in_time(settings, stop) or ():
         if finding.severity is Severity.WARNING:
             log.warning(finding.what, extra={"finding": finding.code, "why": finding.why})
     broker = open_broker(settings)

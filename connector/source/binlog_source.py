@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import pymysql
 
-from connector.errors import ConnectionLost, ForeignLog, PositionLost, PreflightRefused, VecsyncError
+from connector.errors import ConnectionLost, ForeignLog, NotYet, PositionLost, PreflightRefused, VecsyncError
 from connector.model import SourceIdentity, SourcePosition, TableName
 from connector.settings import Settings
 from connector.source import Stream
@@ -33,7 +33,7 @@ from connector.source.snapshot import SnapshotPlan, SnapshottingStream
 from connector.source.snapshot_reader import SILENCE_S, SqlSnapshotReader
 from connector.source.snapshot_visibility import MariadbVisibility, MysqlVisibility
 from connector.source.twins import TwinCheck
-from connector.upstream.mysql import open_connection
+from connector.upstream.mysql import LOCK_WAIT_S, open_connection
 from connector.upstream.presence import rows_or_gone
 from connector.upstream.tables import called, home_of
 
@@ -41,6 +41,7 @@ _T = TypeVar("_T")
 Connection: TypeAlias = "pymysql.Connection[Any]"
 
 _LOOK_S = 0.05
+_VISIBLE_S = 3.0  # for what is being committed; who waits longer looks after other things in between
 
 
 class BinlogSource:
@@ -200,7 +201,7 @@ class BinlogSource:
 
     def _connect(self) -> Connection:
         """A server, or a network, that falls silent in the middle of an answer is given up after a while."""
-        connection = open_connection(self._source)
+        connection = open_connection(self._source, lock_wait_s=LOCK_WAIT_S)
         connection._read_timeout = SILENCE_S  # type: ignore[attr-defined]
         return connection
 
@@ -228,7 +229,7 @@ class BinlogSource:
             except pymysql.MySQLError as error:
                 self.close()
                 failure = _failure(error)
-                if attempt or not isinstance(failure, ConnectionLost):
+                if attempt or not isinstance(failure, ConnectionLost) or isinstance(failure, NotYet):
                     raise failure from error
         raise AssertionError("unreachable")
 
@@ -262,14 +263,14 @@ class BinlogSource:
         tables that came there, and it may be behind the log (`snapshot_visibility.py`)."""
         if after.snapshot_done or after.snapshot is not None:
             return
-        deadline = time.monotonic() + SILENCE_S
+        deadline = time.monotonic() + _VISIBLE_S
         with _answers():
             connection = self._open()
             of = MariadbVisibility if identity.connector == "mariadb" else MysqlVisibility
             visibility = of(connection)
             while not visibility.establish(mark_of(after), ()):
                 if time.monotonic() > deadline:
-                    raise ConnectionLost(f"the source does not show yet what is in its log before {after.position}")
+                    raise NotYet(f"the source does not show yet what is in its log before {after.position}")
                 time.sleep(_LOOK_S)
             visibility.release()
 

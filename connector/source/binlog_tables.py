@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import pymysql
 
-from connector.errors import PreflightRefused, TableAppeared
+from connector.errors import NotYet, PreflightRefused, TableAppeared
 from connector.model import TableName
 from connector.settings import SourceSettings
 from connector.source.binlog.rows import Row, RowPlan, Rows
@@ -64,7 +64,7 @@ class SourceTables:
         become so since the source was checked."""
         found = []
         for name in self.names:
-            shape = self._ask(partial(present_shape, table=name, mapping=self._source.mapping))
+            shape = self._of(name, partial(present_shape, table=name, mapping=self._source.mapping))
             if not shape.exists and not self._patterns.match(name):
                 raise PreflightRefused(f"there is no table {name} on the source")
             for key in shape.hidden:
@@ -103,7 +103,14 @@ class SourceTables:
         return FollowingAll(databases, coming)
 
     def _to_follow(self, name: TableName) -> bool:
-        return self._ask(partial(to_follow, table=name))
+        return self._of(name, partial(to_follow, table=name))
+
+    def _of(self, name: TableName, question: Callable[[Connection], _T]) -> _T:
+        """Of one that somebody holds, it says which it is."""
+        try:
+            return self._ask(question)
+        except NotYet as error:
+            raise NotYet(f"{name} is held by another session ({error})") from error
 
     def _columns(self, shapes: Sequence[TableShape]) -> Mapping[str, Sequence[Column]]:
         """For a log that does not name them, if that is allowed. Of tables that are gone nothing is known: none."""

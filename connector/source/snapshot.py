@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import NamedTuple, Protocol
 
-from connector.errors import Unreachable
+from connector.errors import NotYet, Unreachable
 from connector.model import (
     Change,
     CommitOrder,
@@ -324,9 +324,12 @@ class SnapshottingStream:
             chunk = self._reader.read(progress.table, progress.last_key, low, self._xa, self._dataset())
         except Unreachable as error:
             now = time.monotonic()
-            self._failing_since = self._failing_since or now
-            if not error.retriable or now - self._failing_since >= self._patience_s:
-                raise
+            if isinstance(error, NotYet):  # a table that somebody holds is waited for, however long
+                self._failing_since = None
+            else:
+                self._failing_since = self._failing_since or now
+                if not error.retriable or now - self._failing_since >= self._patience_s:
+                    raise
             log.warning("chunk will be read again", extra={"table": progress.table, "error": str(error)})
             self._not_before = now + self._backoff_s
             self._backoff_s = min(self._backoff_s * 2, _LAST_BACKOFF_S)

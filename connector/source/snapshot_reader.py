@@ -18,7 +18,7 @@ from connector.settings import SourceSettings
 from connector.source.snapshot import Chunk, XaName
 from connector.source.snapshot_rows import Row, RowKey, TableRows, dataset_rows, document_rows, size_of
 from connector.source.snapshot_visibility import MariadbVisibility, MysqlVisibility, Visibility, query
-from connector.upstream.mysql import mysql_error, open_connection
+from connector.upstream.mysql import LOCK_WAIT_S, mysql_error, open_connection
 from connector.upstream.presence import present_shape, there
 from connector.upstream.tables import Patterns, followed_tables, home_of, named
 
@@ -210,7 +210,7 @@ def reading_session(source: SourceSettings, identity: SourceIdentity, silence_s:
     Raises Unreachable, AuthenticationFailed, ForeignLog when another server than that of `identity` answers, and
     pymysql.Error.
     """
-    connection = open_connection(source)
+    connection = open_connection(source, lock_wait_s=LOCK_WAIT_S)
     connection._read_timeout = silence_s  # type: ignore[attr-defined]
     try:
         mariadb = identity.connector == "mariadb"

@@ -14,6 +14,7 @@ from connector.errors import (
     ConfigurationError,
     ConnectionLost,
     DataRefused,
+    NotYet,
     Unreachable,
     VecsyncError,
 )
@@ -34,7 +35,8 @@ _NO_DATABASE = {
     "then `vecsync source install` makes the tables.",
 }
 _LOST = {2006, 2013, 2055, 1053, 1927, 4031}
-_TRY_AGAIN = {1205, 1213}
+_HELD = 1205
+_TRY_AGAIN = {_HELD, 1213}
 _BAD_VALUE = {1048, 1062, 1153, 1264, 1265, 1292, 1364, 1366, 1406, 1451, 1452, 3140}
 _NEEDS_TRUST = 1419
 _ENCRYPTION = {
@@ -57,9 +59,16 @@ class _Connection(_PyMySQL):
         return sslp or unchecked_context()
 
 
-def open_connection(source: SourceSettings, database: str | None = None) -> pymysql.Connection[Any]:
+LOCK_WAIT_S = 2
+"""How long one of our questions waits for a table that somebody holds, before who asks may look whether to stop."""
+
+
+def open_connection(
+    source: SourceSettings, database: str | None = None, *, lock_wait_s: int | None = None
+) -> pymysql.Connection[Any]:
     """A session in UTC, utf8mb4 and strict mode, committing each statement by itself. database: its default one, that
-    of source.url unless said.
+    of source.url unless said. lock_wait_s: for tables that another session holds; the server's own patience, which is
+    a day or a year, unless said.
 
     With `source.tls` it is encrypted or refused, with `source.plaintext` neither; otherwise PyMySQL encrypts where the
     server offers it, and checks no certificate. Raises Unreachable, AuthenticationFailed, CertificateRefused,
@@ -70,6 +79,7 @@ def open_connection(source: SourceSettings, database: str | None = None) -> pymy
     options: dict[str, Any] = {"ssl": client_context(source.tls, "source.tls")} if source.tls else {}
     if source.plaintext:
         options["ssl_disabled"] = True
+    lock_wait = "" if lock_wait_s is None else f", lock_wait_timeout = {lock_wait_s}"
     patience_s = max(1, round(source.connect_timeout_s))
     try:
         connection = _Connection(
@@ -85,7 +95,7 @@ def open_connection(source: SourceSettings, database: str | None = None) -> pymy
             max_allowed_packet=_MAX_PACKET,
             init_command=(
                 "SET SESSION time_zone = '+00:00',"
-                " sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'"
+                " sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'" + lock_wait
             ),
             **options,
         )
@@ -116,7 +126,8 @@ def mysql_error(error: pymysql.Error, what: str) -> VecsyncError:
     if code in _LOST:
         return ConnectionLost(message, hint="The server went away; nothing of this step was kept. Try again.")
     if code in _TRY_AGAIN:
-        return ConnectionLost(message, hint="Another transaction held the rows; nothing was kept. Try again.")
+        lost = NotYet if code == _HELD else ConnectionLost
+        return lost(message, hint="Another session held the rows, or the table; nothing was kept. Try again.")
     if code in _BAD_VALUE:
         return DataRefused(message, hint="Nothing was written; change the value, or the column.")
     if code == _NEEDS_TRUST:

@@ -6,14 +6,16 @@ in every event.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from threading import Event
 from typing import Any
 
 import apsw
 import pymysql
 
-from connector.errors import ConfigurationError, PreflightRefused, Unreachable
+from connector.errors import ConfigurationError, NotYet, PreflightRefused, Unreachable
 from connector.model import TableName
 from connector.settings import Mapping, Settings, SourceSettings, is_pattern
 from connector.upstream.address import mysql_address, sqlite_path
@@ -32,7 +34,7 @@ from connector.upstream.findings import (
 from connector.upstream.install import stale_sqlite_triggers
 from connector.upstream.library_findings import library_server_findings
 from connector.upstream.log_check import log_findings
-from connector.upstream.mysql import mysql_errors, open_connection
+from connector.upstream.mysql import LOCK_WAIT_S, mysql_errors, open_connection
 from connector.upstream.names import quoted
 from connector.upstream.presence import matching, to_follow
 from connector.upstream.sqlite import open_reader, sqlite_error
@@ -40,7 +42,10 @@ from connector.upstream.sqlite_schema import CHANGE_LOG, SOURCE_TABLE
 from connector.upstream.table_check import checked_table, mysql_twins, nothing_of, tables_seen, twin_findings, written
 from connector.upstream.tables import Patterns, called, followed_tables
 
+log = logging.getLogger("connector.upstream")
+
 _INSTALL = "-- vecsync source install"
+_AGAIN_S = 0.5
 _SYNTAX = 1064
 
 
@@ -52,10 +57,11 @@ def check(settings: Settings) -> list[Finding]:
         return [Finding("unreachable", Severity.ERROR, str(error), "nothing can be read", f"-- {error.hint}")]
 
 
-def require(settings: Settings) -> list[Finding]:
+def require(settings: Settings, only: Collection[TableName] | None = None) -> list[Finding]:
     """As `check`, but a source that cannot be reached is raised (Unreachable, ConfigurationError). Raises
-    PreflightRefused, with what mends each, when a finding is an error."""
-    found = look(settings)
+    PreflightRefused, with what mends each, when a finding is an error. only: of the tables; the server is checked
+    anyhow."""
+    found = look(settings, only)
     errors = sum(finding.severity is Severity.ERROR for finding in found)
     if errors:
         things = "one thing" if errors == 1 else f"{errors} things"
@@ -63,9 +69,33 @@ def require(settings: Settings) -> list[Finding]:
     return found
 
 
-def look(settings: Settings) -> list[Finding]:
-    """Everything found, errors first. Raises Unreachable, ConfigurationError."""
-    found = _sqlite(settings) if settings.source.kind == "sqlite" else _mysql(settings)
+def require_in_time(
+    settings: Settings,
+    stop: Event,
+    only: Collection[TableName] | None = None,
+    meanwhile: Callable[[], object] | None = None,
+) -> list[Finding] | None:
+    """As `require`, but waits, however long, for a table that somebody holds. None: told to stop before.
+
+    meanwhile: done between two looks."""
+    told = False
+    while not stop.is_set():
+        try:
+            return require(settings, only)
+        except NotYet as error:
+            if not told:
+                tables = settings.source.tables if only is None else [str(name) for name in only]
+                log.warning("waits for a table that another session holds", extra={"tables": tables, "why": str(error)})
+            told = True
+        if meanwhile is not None:
+            meanwhile()
+        stop.wait(_AGAIN_S)
+    return None
+
+
+def look(settings: Settings, only: Collection[TableName] | None = None) -> list[Finding]:
+    """Everything found, errors first. Raises Unreachable, ConfigurationError. only: as `require` has it."""
+    found = _sqlite(settings) if settings.source.kind == "sqlite" else _mysql(settings, only)
     return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
 
 
@@ -125,9 +155,9 @@ def _sqlite_table(db: apsw.Connection, shape: TableShape) -> list[Finding]:
     return found
 
 
-def _mysql(settings: Settings) -> list[Finding]:
+def _mysql(settings: Settings, only: Collection[TableName] | None) -> list[Finding]:
     source, database = settings.source, mysql_address(settings.source.url).database
-    connection = open_connection(source)
+    connection = open_connection(source, lock_wait_s=LOCK_WAIT_S)
     try:
         with mysql_errors("the check"):
             variables = {name.lower(): value for name, value in rows(connection, "SHOW GLOBAL VARIABLES")}
@@ -146,14 +176,16 @@ def _mysql(settings: Settings) -> list[Finding]:
             patterns = Patterns(source)
             there = matching(connection, patterns)
             # One that was found and is gone is no longer missed; one that may not be seen is.
-            missed = [name for name in followed_tables(source) if name not in there]
+            missed = [name for name in followed_tables(source) if name not in there and (only is None or name in only)]
             missed = [name for name in missed if not patterns.match(name) or to_follow(connection, name)]
             tables = [*missed, *(name for name in there if name not in missed)]
-            if not tables:
+            if not tables and only is None:
                 what = f"no table matches {', '.join(source.tables)}, or none that this account may see"
                 why = "there is nothing to follow yet"
                 mend = "-- vecsync source install --table NAME; or GRANT SELECT"
                 found.append(Finding("table_missing", Severity.ERROR, what, why, mend))
+            if only is not None:
+                tables = [name for name in tables if name in only]
             databases = list(dict.fromkeys(name.db for name in tables))
             parts = [*(part for name in tables for part in name), *filter(is_pattern, source.tables)]
             found += case_findings(variables, list(dict.fromkeys([database, *parts, source.mapping.dataset_table])))

@@ -601,3 +601,39 @@ def test_tables_and_databases_that_come_and_go_all_the_time(tenants: Tenants, tm
     assert capture.epoch() == 1  # the log has all of it
     capture.check_each({first: [DOCS, "docs_0", "docs_1", "docs_2"]})
     tenants.made.clear()
+
+
+def test_one_that_somebody_holds(tenants: Tenants, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As whoever loads a dump does, from right after it is made."""
+    first = tenants.first
+    capture = capture_of(tenants, tmp_path, reconnect_max_s=1)
+    capture.capture()
+    first.execute(docs("docs_a"), rows("docs_a", "a"))
+    holder = first.connect()
+    try:
+        with holder.cursor() as cursor:
+            cursor.execute("LOCK TABLES docs_a WRITE")
+        for ends in (True, False):
+            caplog.clear()
+            with running(capture):
+                heard(caplog, "waits for a table")
+                time.sleep(3)  # longer than it is patient with a server that is away
+                assert not published(capture, "docs_a")
+                if ends:
+                    began = time.monotonic()
+                else:
+                    holder.close()
+                    until_current(capture)
+            if ends:
+                assert time.monotonic() - began < 20
+    finally:
+        if holder.open:
+            holder.close()
+    capture.check_each({first: [DOCS, "docs_a"]})
+
+
+def heard(caplog: pytest.LogCaptureFixture, what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not any(what in record.message for record in list(caplog.records)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from connector.errors import PreflightRefused, UnseenRows
-from connector.model import Lane
+from connector.model import Lane, TableName
 from connector.publish import recorded_position
 from connector.topics import table_topics
 from connector.upstream.findings import Severity
-from connector.upstream.preflight import check
+from connector.upstream.preflight import check, require
 from tests.servers.model import SqlDatabase
 from tests.system.processes import Service, environment, write_config
 from tests.system.settings import settings, source_section
@@ -156,6 +156,9 @@ def test_a_check_of_what_matches(tenants: Tenants) -> None:
     found = [f.what for f in check(none) if f.severity is Severity.ERROR]
     assert found
     assert all("docs_wrong" in what for what in found)
+    require(none, [TableName(first.name, "docs_right")])  # of one that comes only that one is looked at
+    with pytest.raises(PreflightRefused, match="docs_wrong"):
+        require(none, [TableName(first.name, "docs_wrong")])
 
 
 def test_killed_again_and_again_while_tables_come(tenants: Tenants, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from connector.errors import (
     CorruptedLog,
     DuplicateServerId,
     ForeignLog,
+    NotYet,
     PositionLost,
     Unreachable,
     UnsupportedChange,
@@ -59,9 +60,10 @@ _BY_TEXT: tuple[tuple[str, type[VecsyncError], str | None], ...] = (
 )
 
 _ACCESS = {1044, 1045, 1130, 1142, 1227, 1251, 1698, 1862, 2059}
-# 0: PyMySQL found the connection broken and has no number for it. 1205, 1213: a question waited for a statement that
-# makes or drops its table, and was given up.
-_INTERRUPTED = {0, 1053, 1077, 1080, 1152, 1159, 1161, 1189, 1205, 1213, 1317, 1927, 2006, 2013, 2055, 3169, 4031}
+# 0: PyMySQL found the connection broken and has no number for it. 1213: a question waited for a statement that makes or
+# drops its table, and was given up.
+_INTERRUPTED = {0, 1053, 1077, 1080, 1152, 1159, 1161, 1189, 1213, 1317, 1927, 2006, 2013, 2055, 3169, 4031}
+_HELD = 1205  # by a session that has locked the table, or a statement that makes, alters or drops it
 _NOT_THERE = {1040, 1203, 2002, 2003, 2005}
 
 
@@ -84,6 +86,8 @@ def from_server(code: int, message: str) -> VecsyncError:
         )
     if code in _NOT_THERE:
         return Unreachable(text)
+    if code == _HELD:
+        return NotYet(text)
     if code in _INTERRUPTED:
         return ConnectionLost(text)
     return CorruptedLog(text, hint="Look into the source's error log; the reader cannot go on by itself.")

@@ -116,6 +116,7 @@ def test_silence_is_no_error_and_an_end_is_one(pair: tuple[socket.socket, socket
             "Access denied; you need (at least one of) the REPLICATION SLAVE privilege(s)",
             errors.AuthenticationFailed,
         ),
+        (1205, "Lock wait timeout exceeded; try restarting transaction", errors.NotYet),
         (1053, "Server shutdown in progress", errors.ConnectionLost),
         (2013, "Lost connection to MySQL server during query", errors.ConnectionLost),
         (0, "Packet sequence number wrong - got 1 expected 0", errors.ConnectionLost),

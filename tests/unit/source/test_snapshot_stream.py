@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from connector.errors import AuthenticationFailed, ConnectionLost
+from connector.errors import AuthenticationFailed, ConnectionLost, NotYet
 from connector.model import (
     CommitOrder,
     Dataset,
@@ -191,6 +191,14 @@ def test_patience_ends() -> None:
     stream = stream_of(ScriptedReader(*[ConnectionLost("gone")] * 1000))
     with pytest.raises(ConnectionLost):
         taken(stream, 1)
+
+
+def test_patience_with_a_table_that_somebody_holds_does_not_end() -> None:
+    reader = ScriptedReader(*[NotYet("held")] * 1000)
+    stream = stream_of(reader)
+    for _ in range(2000):
+        assert stream.next(0.05) is None
+    assert len(reader.asked) > 5
 
 
 def test_an_error_that_nobody_can_wait_out_is_raised_at_once() -> None:

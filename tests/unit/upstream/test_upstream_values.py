@@ -17,6 +17,7 @@ from connector.errors import (
     ConfigurationError,
     ConnectionLost,
     DataRefused,
+    NotYet,
     Unreachable,
     VecsyncError,
 )
@@ -217,6 +218,7 @@ def test_triggers_name_the_mapped_columns(dialect: Dialect) -> None:
         (1049, ConfigurationError, False),
         (1146, ConfigurationError, False),
         (1419, ConfigurationError, False),
+        (1205, NotYet, True),
         (1213, ConnectionLost, True),
         (2013, ConnectionLost, True),
         (2003, Unreachable, True),
