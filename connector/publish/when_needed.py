@@ -80,6 +80,8 @@ def _publish(
             came = [named(table, home) for table in error.tables]
             settings = with_tables(settings, came)
             log.info("tables are followed from here on", extra={"tables": error.tables, "why": str(error)})
+            # What a snapshot published before this one came tells that its log was not lost again at once.
+            begun_again = begun_again and not publisher.transactions
             if not _check(settings, came, stop, leadership):
                 return publisher.so_far()
             source.close()

@@ -26,10 +26,11 @@ from connector.model import (
     TableName,
     Transaction,
 )
-from connector.publish import recorded_position, request_snapshot, set_position
+from connector.publish import recorded_position, request_snapshot, set_position, when_needed
 from connector.source import Stream
 from connector.source.binlog_source import BinlogSource
 from connector.topics import table_topics
+from connector.upstream.preflight import require_in_time
 from tests.servers.fix_replicas import ReplicaPair, purge, reset
 from tests.servers.fix_sql import StartSqlServer, fresh_database
 from tests.servers.model import SqlDatabase
@@ -630,6 +631,33 @@ def test_one_that_somebody_holds(tenants: Tenants, tmp_path: Path, caplog: pytes
         if holder.open:
             holder.close()
     capture.check_each({first: [DOCS, "docs_a"]})
+
+
+def test_a_log_that_is_lost_again_after_a_table_came(
+    start_sql_server: StartSqlServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was published between the two losses was published before the table came."""
+    with fresh_database(start_sql_server("mariadb")) as database, tenants_beside(database) as tenants:
+        capture = capture_of(tenants, tmp_path, snapshot="when_needed")
+        capture.capture()
+        reset(database.server)
+        database.execute(LATE)
+
+        def lost(*args: Any) -> Any:
+            reset(database.server)
+            return require_in_time(*args)
+
+        monkeypatch.setattr(when_needed, "require_in_time", lost)
+        with running(capture):
+            for epoch in (2, 3):
+                deadline = time.monotonic() + 60
+                while capture.epoch() < epoch:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.05)
+                until_current(capture)
+                if epoch == 2:
+                    database.execute(docs("docs_a"), rows("docs_a", "a"))
+        capture.check_each({database: [DOCS, "docs_a"]})
 
 
 def heard(caplog: pytest.LogCaptureFixture, what: str) -> None:
