@@ -14,6 +14,7 @@
     │   ├── AuthenticationFailed    exit 6   it answers, and refuses the account
     │   ├── CertificateRefused      exit 6   one of the two sides does not trust the other's certificate
     │   ├── ConnectionLost          exit 6   it answered, and went away          (retriable)
+    │   │   └── NotYet              exit 6   it answers, but another session holds the table (retriable)
     │   ├── DeliveryFailed          exit 6   the broker did not take a record    (retriable)
     │   ├── LeaseLost               exit 6   the right to publish ended meanwhile (retriable)
     │   └── LeaseTaken              exit 6   another capture of the same prefix has that right

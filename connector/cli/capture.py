@@ -56,7 +56,7 @@ def snapshot(
     ] = None,
     table: Annotated[
         list[str] | None,
-        typer.Option("--table", "-t", metavar="NAME", help="Only of this table, as source.tables names it; several."),
+        typer.Option("--table", "-t", metavar="NAME", help="Only of this table; can be given several times."),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until everything that was read is published.")] = False,
     json: Json = False,

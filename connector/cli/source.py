@@ -16,6 +16,7 @@ from connector.upstream.install import install as run_install
 from connector.upstream.preflight import look
 from connector.upstream.prune import prune as run_prune
 from connector.upstream.prune import reads_log
+from connector.upstream.tables import require_followed
 
 app = typer.Typer(no_args_is_help=True, help="Set the source database up, check it, keep it.")
 
@@ -32,13 +33,18 @@ _DAY_S = 86400
 def install(
     context: typer.Context,
     table: Annotated[
-        str | None, typer.Option("--table", metavar="NAME", help="Only this one, which a pattern is to match.")
+        str | None,
+        typer.Option(
+            "--table", metavar="NAME", help="Only this one, which source.tables names, or a pattern of it matches."
+        ),
     ] = None,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Make what is missing: tables, SCN helper, triggers. Existing tables are never changed; --dry-run prints SQL."""
     settings = invocation(context).settings(None if table is None else {"source": {"tables": [table]}})
+    if table is not None:
+        require_followed(invocation(context).settings().source, table)
     statements = list(run_install(settings.source, dry_run=dry_run))
     if json:
         print_json({"dry_run": dry_run, "statements": statements})

@@ -17,11 +17,15 @@ class ProgressLog:
         self._log = log
         self._message = message
         self._clock = clock
-        self._done = 0
+        self._done = self._last = self._before = 0
         self._at = clock()
 
     def note(self, done: int, fields: Mapping[str, object]) -> None:
-        """done: since the beginning of the process."""
+        """done: since the beginning of the process, or since what it counts began anew."""
+        if done < self._last:
+            self._before += self._last
+        self._last = done
+        done += self._before
         passed = self._clock() - self._at
         if passed < (EVERY_S if done != self._done else QUIET_S):
             return

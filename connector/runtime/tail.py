@@ -56,7 +56,10 @@ def topic_of(settings: Settings, kind: Kind, table: str | None) -> str:
     if meant is not None and Patterns(settings.source).match(meant):
         topics = table_topics(settings.topics.prefix, *meant)
         return topics.data if kind == "data" else topics.tombstones
-    raise UsageError(f"table {table} is not followed", hint=f"source.tables has {', '.join(settings.source.tables)}.")
+    has = f"source.tables has {', '.join(settings.source.tables)}."
+    if table is None:
+        raise UsageError("source.tables has patterns only", hint=f"Name the table: --table. {has}")
+    raise UsageError(f"table {table} is not followed", hint=has)
 
 
 def _named(table: str, home: str) -> TableName | None:

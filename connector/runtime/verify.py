@@ -257,6 +257,7 @@ def _followed(settings: Settings) -> tuple[str, Sequence[str], Sequence[str], Se
     patterns of its datasets. Raises ReplicaRefused."""
     path, here = settings.replica.path, followed_topics(settings)
     with _reading(path) as db:
+        lanes.followed_database(db, settings.topics.prefix, settings.replica.database)
         have = {lane.topic for lane in lanes.recorded(db)}
         filters = [str(row[0]) for row in db.execute("SELECT DISTINCT filter FROM partition_state")]
     databases = {name.db for name, topics in here.items() if topics.data in have}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from connector.errors import UsageError
 from connector.model import TableName
 from connector.settings import Settings, SourceSettings, entry_parts, is_pattern
 from connector.upstream.address import mysql_address
@@ -70,6 +71,20 @@ def named(entry: str, home: str) -> TableName:
     """The table that an entry names. Raises ValueError."""
     *database, table = map(_name, entry_parts(entry))
     return TableName(database[0] if database else home, table)
+
+
+def require_followed(source: SourceSettings, entry: str) -> None:
+    """Raises UsageError for a table that neither an entry nor a pattern of `source.tables` stands for."""
+    home = home_of(source)
+    try:
+        name = TableName(home, entry) if source.reads_log else named(entry, home)
+    except ValueError as error:
+        raise UsageError(f"{entry} names no table: {error}") from error
+    if name not in followed_tables(source) and not Patterns(source).match(name):
+        raise UsageError(
+            f"nobody would follow {name}: source.tables has {', '.join(source.tables)}",
+            hint="Add it there first; or check the name.",
+        )
 
 
 def called(table: TableName, home: str) -> str:

@@ -204,6 +204,7 @@ def test_a_new_tenant_by_the_command_line(tenants: Tenants, tmp_path: Path) -> N
     assert f"no table matches {pattern}" in said
     assert "source install --table NAME" in said
     assert "to be mended" in site.refused("capture", "run", code=4)
+    assert "has patterns only" in site.refused("topics", "tail", "--until-current", code=2)
     site.change(source={"tables": [DOCS, pattern]})
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "cats.md").write_text("# Cats\n\nCats sleep.\n")
@@ -216,6 +217,7 @@ def test_a_new_tenant_by_the_command_line(tenants: Tenants, tmp_path: Path) -> N
         site.run("ingest", str(tmp_path / "texts"), "-d", "notes", "--table", table)
         capture.check()
     assert "Nothing was missing" in site.run("source", "install", "--table", table).stdout
+    assert "nobody would follow" in site.refused("source", "install", "--table", f"{table}s", code=2)
     site.capture()
     site.change(replica={"database": tenant.name})
     site.apply()

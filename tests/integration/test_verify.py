@@ -211,6 +211,8 @@ def test_one_of_several_databases(sql_server: SqlServer, tmp_path: Path) -> None
             database.execute("SET SESSION sql_log_bin = 0", "DELETE FROM shadow_vec_docs WHERE id = 'a0'")
         said = found(site, code=5)
         assert (said["database"], said["documents"], named(said)) == (other.name, 9, [("extra", "a", "a0", [])])
+        site.change(replica={"database": one.name})
+        assert "was built to follow the database" in site.refused("verify", code=7)
 
 
 @pytest.mark.usefixtures("settles_soon")

@@ -56,6 +56,9 @@ def test_progress_is_logged_every_ten_seconds_of_work_and_every_five_minutes_of_
     now = 310.0
     progress.note(500, {})
     assert len(lines.records) == 2
+    now = 320.0
+    progress.note(100, {})  # it began anew, as capture does at a table that comes
+    assert [lines.records[2].__dict__[name] for name in ("total", "per_s")] == [600, 10]
 
 
 MYSQL = SourceIdentity("mysql", "u")
