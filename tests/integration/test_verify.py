@@ -13,8 +13,11 @@ import apsw
 import pymysql
 import pytest
 
+from connector.errors import Unreachable
 from connector.runtime import verify as runtime
+from connector.settings import load
 from connector.source.binlog_source import BinlogSource
+from connector.source.shadow_log import SqliteSource
 from connector.upstream.sqlite import open_writer
 from tests.servers.fix_sql import fresh_database
 from tests.servers.model import SqlDatabase, SqlServer
@@ -345,3 +348,46 @@ def test_a_source_that_is_changed_as_a_whole_meanwhile(
 
     monkeypatch.setattr(BinlogSource, "start", altered)
     assert "Run `vecsync verify` again" in site.refused("verify", code=7)
+
+
+def test_a_stream_that_takes_more_than_there_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The replica is ahead of the stream, which then takes a change from behind the end that was asked for: what the
+    replica has was right at that end, and the change is not published yet."""
+    upstream = tmp_path / "upstream.db"
+    source = {"kind": "sqlite", "url": f"sqlite:///{upstream}", "poll_interval_s": 0.02}
+    site = SiteHere(tmp_path, {"source": source, **embedded_log(tmp_path)})
+    site.run("source", "install")
+    db = open_writer(upstream)
+    db.execute("INSERT INTO vec_dataset (dataset_id) VALUES ('d')").fetchall()
+    db.execute("INSERT INTO shadow_vec_docs (dataset_id, id, content, scn) VALUES ('d', '1', 'first', 1)").fetchall()
+    site.capture()
+    site.apply()
+    rounds: list[int] = []
+
+    def write(text: str) -> None:
+        db.execute("UPDATE shadow_vec_docs SET content = ?, scn = scn + 1 WHERE id = '1'", [text]).fetchall()
+
+    published, head = runtime._Run._published, SqliteSource.head
+
+    def hurried(self: Any, end: Any) -> Any:
+        if not rounds:
+            write("second")
+            site.capture()
+            site.apply()
+            rounds.append(0)
+        return published(self, end)
+
+    def overtaken(self: SqliteSource) -> Any:
+        at = head(self)
+        if rounds == [0]:
+            rounds.append(1)
+            write("third")
+        return at
+
+    monkeypatch.setattr(runtime._Run, "_published", hurried)
+    monkeypatch.chdir(tmp_path)
+    chosen = load(site.config)
+    monkeypatch.setattr(SqliteSource, "head", overtaken)
+    with pytest.raises(Unreachable, match="no capture came to the end"):
+        runtime.verify(chosen, threading.Event(), lambda *_: None, patience_s=0.5)
+    db.close()
